@@ -1,0 +1,98 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestBadArgumentsAreUnknown(t *testing.T) {
+	tests := []struct {
+		arguments []string
+		message   string
+	}{
+		{[]string{"--wraning", "5"}, `unknown flag "--wraning": see --help for those that there are`},
+		{[]string{"-x"}, `unknown flag "-x": see --help for those that there are`},
+		{[]string{"-vx"}, `unknown flag "-x": see --help for those that there are`},
+		{[]string{"---zero"}, `bad flag syntax: ---zero: see --help`},
+		{[]string{"--test"}, `--test needs a value`},
+		{[]string{"-w"}, `--warning needs a value`},
+		{[]string{"--zero=maybe"}, `--zero: "maybe" is not true or false`},
+		{[]string{"--timeout", "soon"}, `--timeout: "soon" is not a whole number`},
+		{[]string{"--timeout", "0"}, `--timeout: 0 is not possible, use 1 second or more`},
+		{[]string{"-t", "-5"}, `--timeout: -5 is not possible, use 1 second or more`},
+		{[]string{"tcp"}, `unexpected argument "tcp": every argument belongs to a flag, see --help`},
+		{[]string{"--", "--zero"}, `unexpected argument "--zero": every argument belongs to a flag, see --help`},
+		{[]string{"--conn-type", "tpc"}, `--conn-type: unknown type "tpc": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-type", ""}, `--conn-type: unknown type "": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-type", "all,tpc"}, `--conn-type: unknown type "tpc": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-status", "open"}, `--conn-status: unknown status "open": use all, bound, close, close_wait, closing, delete_tcb, established, fin_wait1, fin_wait2, idle, last_ack, listen, none, syn_recv, syn_sent, time_wait`},
+		{[]string{"-w", "5,6"}, `--warning: more than one range without a group, the last one is "6": give one, and the others as GROUP=RANGE`},
+		{[]string{"-w", "udp=5", "-w", "UDP=6"}, `--warning: the group "UDP" is given twice`},
+		{[]string{"-c", "tcp_close=5,tcp-closed=6"}, `--critical: the group "tcp-closed" is given twice`},
+		{[]string{"-c", "sctp=5"}, `--critical: unknown group "sctp": use a type (tcp), a status (close_wait), both (tcp_close_wait) or total`},
+		{[]string{"-c", "=5"}, `--critical: unknown group "": use a type (tcp), a status (close_wait), both (tcp_close_wait) or total`},
+		{[]string{"-c", "udp="}, `--critical: range "": it is empty, a range is [@][start:][end]`},
+		{[]string{"-c", "udp_listen=5"}, `--critical: the group "udp_LISTEN" cannot exist: UDP sockets have the status none, TCP sockets all the others`},
+		{[]string{"-c", "tcp6=5", "--conn-type", "tcp"}, `--critical: the group "tcp6" is left out by --conn-type or --conn-status`},
+		{[]string{"-c", "listen=5", "--conn-type", "udp"}, `--critical: the group "LISTEN" is left out by --conn-type or --conn-status`},
+		{[]string{"-c", "udp=5", "--conn-status", "listen"}, `--critical: the group "udp" is left out by --conn-type or --conn-status`},
+		{[]string{"-c", "tcp_close=5", "--conn-status", "listen"}, `--critical: the group "tcp_CLOSE" is left out by --conn-type or --conn-status`},
+		{[]string{"--test", ""}, `--test: "" is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code`},
+		{[]string{"--test", "a,b,0,d"}, `--test: "a_b_0_d" is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code`},
+		{[]string{"--test", "a,b,c"}, `--test: the exit code "c" is not a whole number`},
+		{[]string{"--conn-type", "<b>|x=1\n\x1b[31m"}, `--conn-type: unknown type "_b__x_1___31m": use all, tcp, tcp6, udp, udp6`},
+	}
+	for _, test := range tests {
+		t.Run(strings.Join(test.arguments, " "), func(t *testing.T) {
+			output, code := run(t, test.arguments...)
+			if want := "[UNKNOWN] - " + test.message + "\n"; output != want || code != 3 {
+				t.Errorf("got  %d %swant 3 %s", code, output, want)
+			}
+		})
+	}
+}
+
+func TestSelection(t *testing.T) {
+	tests := []struct {
+		arguments       string
+		types, statuses string
+		nothing         string
+	}{
+		{"", "", "", `No connections of type "all" in status "all" found.`},
+		{"--conn-type udp --conn-type tcp,udp", "udp,tcp", "", `No connections of type "udp,tcp" in status "all" found.`},
+		{"--conn-type=TCP6,all", "", "", `No connections of type "all" in status "all" found.`},
+		{
+			"--conn-status=Close-Wait,CLOSED,fin_wait_1,fin-wait-2,syn_received,syn_rcvd,delete,bound,idle",
+			"", "CLOSE_WAIT,CLOSE,FIN_WAIT1,FIN_WAIT2,SYN_RECV,DELETE_TCB,BOUND,IDLE",
+			`No connections of type "all" in status "close_wait,close,fin_wait1,fin_wait2,syn_recv,delete_tcb,bound,idle" found.`,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.arguments, func(t *testing.T) {
+			config, err := parseArguments(strings.Fields(test.arguments))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(config.Selection.Types, ","); got != test.types {
+				t.Errorf("types: got %s, want %s", got, test.types)
+			}
+			if got := strings.Join(config.Selection.Statuses, ","); got != test.statuses {
+				t.Errorf("statuses: got %s, want %s", got, test.statuses)
+			}
+			if config.Nothing != test.nothing {
+				t.Errorf("got %s, want %s", config.Nothing, test.nothing)
+			}
+		})
+	}
+}
+
+func TestHelpInReadmeIsTheProgramsOwn(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```text\n"+newArguments().usage()+"```\n") {
+		t.Errorf("README.md must show this in a text block:\n%s", newArguments().usage())
+	}
+}

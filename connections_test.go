@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
+	tests := []struct {
+		recording string
+		counts    string
+	}{
+		{
+			"linux-many-statuses", "tcp CLOSE_WAIT 2, tcp CLOSING 1, tcp ESTABLISHED 4, tcp FIN_WAIT1 3, tcp FIN_WAIT2 4, tcp LAST_ACK 2, tcp LISTEN 3, tcp SYN_RECV 1, tcp SYN_SENT 2, tcp TIME_WAIT 1, " +
+				"tcp6 CLOSE_WAIT 4, tcp6 CLOSING 2, tcp6 ESTABLISHED 8, tcp6 FIN_WAIT1 6, tcp6 FIN_WAIT2 8, tcp6 LAST_ACK 4, tcp6 LISTEN 6, tcp6 SYN_RECV 2, tcp6 SYN_SENT 4, tcp6 TIME_WAIT 2, udp NONE 3, udp6 NONE 6",
+		},
+		{"linux-idle-host", "tcp ESTABLISHED 2, tcp LISTEN 3, tcp6 LISTEN 3, udp NONE 2, udp6 NONE 1"},
+		{
+			"windows-wine", "tcp CLOSE_WAIT 2, tcp CLOSING 1, tcp ESTABLISHED 4, tcp FIN_WAIT1 3, tcp FIN_WAIT2 4, tcp LAST_ACK 2, tcp LISTEN 10, tcp SYN_RECV 1, tcp SYN_SENT 2, tcp TIME_WAIT 1, " +
+				"tcp6 CLOSE_WAIT 4, tcp6 CLOSING 2, tcp6 ESTABLISHED 8, tcp6 FIN_WAIT1 6, tcp6 FIN_WAIT2 8, tcp6 LAST_ACK 4, tcp6 LISTEN 20, tcp6 SYN_RECV 2, tcp6 SYN_SENT 4, tcp6 TIME_WAIT 2, udp NONE 4, udp6 NONE 8",
+		},
+		{
+			"macos-lsof", "tcp CLOSE 1, tcp ESTABLISHED 4, tcp FIN_WAIT2 1, tcp LISTEN 4, tcp SYN_SENT 1, " +
+				"tcp6 CLOSE_WAIT 2, tcp6 ESTABLISHED 2, tcp6 LISTEN 5, udp NONE 3, udp6 NONE 2",
+		},
+		{"small-server", "tcp CLOSE_WAIT 4, tcp ESTABLISHED 19, tcp LISTEN 9, tcp TIME_WAIT 1, tcp6 CLOSE_WAIT 1, tcp6 LISTEN 4, udp NONE 16, udp6 NONE 5"},
+		{"other-families", "tcp6 LISTEN 3, udp6 NONE 2"},
+		{"empty", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.recording, func(t *testing.T) {
+			recording := Recording{Path: "testdata/" + test.recording + ".json"}
+			groups, err := count(recording.records(), Selection{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var counts []string
+			for _, group := range groups {
+				counts = append(counts, fmt.Sprint(group.Type, " ", group.Status, " ", group.Count))
+			}
+			slices.Sort(counts)
+			if got := strings.Join(counts, ", "); got != test.counts {
+				t.Errorf("got  %s\nwant %s", got, test.counts)
+			}
+		})
+	}
+}
+
+// broken yields the records and then the error.
+func broken(err error, records ...net.ConnectionStat) iter.Seq2[net.ConnectionStat, error] {
+	return func(yield func(net.ConnectionStat, error) bool) {
+		for _, record := range records {
+			if !yield(record, nil) {
+				return
+			}
+		}
+		yield(net.ConnectionStat{}, err)
+	}
+}
+
+func TestHalfAReadingIsNotCounted(t *testing.T) {
+	failure := errors.New("broke off")
+	records := broken(failure, net.ConnectionStat{Family: afInet, Type: sockStream, Status: "LISTEN"})
+	groups, err := count(records, Selection{}, nil)
+	if !errors.Is(err, failure) || groups != nil {
+		t.Errorf("got %v, %v", groups, err)
+	}
+}
+
+func TestZeroReportsTheGroupsThatTheSystemCanHave(t *testing.T) {
+	tests := []struct {
+		system    string
+		selection Selection
+		groups    int
+		rare      string
+	}{
+		{"linux", Selection{}, 24, ""}, // 11 statuses of TCP twice, and UDP twice
+		{"windows", Selection{Types: []string{"tcp"}}, 12, "tcp DELETE TCB"},
+		{"solaris", Selection{Types: []string{"tcp6"}}, 13, "tcp6 BOUND tcp6 IDLE"},
+		{"linux", Selection{Types: []string{"udp6", "tcp"}, Statuses: []string{"NONE", "LISTEN", "BOUND"}}, 2, ""},
+		{"linux", Selection{Types: []string{"udp"}, Statuses: []string{"LISTEN"}}, 0, ""},
+	}
+	for _, test := range tests {
+		groups := test.selection.groups(test.system)
+		var rare []string
+		for _, group := range groups {
+			if _, found := rareStatuses[group.Status]; found {
+				rare = append(rare, group.text())
+			}
+		}
+		if len(groups) != test.groups || strings.Join(rare, " ") != test.rare {
+			t.Errorf("%s %v: got %d groups, %v", test.system, test.selection, len(groups), rare)
+		}
+	}
+}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package e2e
+
+import "os/exec"
+
+func ownProcessGroup(*exec.Cmd) {}
+
+func killProcessGroup(command *exec.Cmd) { _ = command.Process.Kill() }

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"check_network_connections/contrib/e2e"
+)
+
+// asProgram makes the test binary behave as the program itself, so that the
+// tests run all of it: arguments, output and exit code.
+const asProgram = "CHECK_NETWORK_CONNECTIONS_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	code := m.Run()
+	e2e.Cleanup()
+	os.Exit(code)
+}
+
+// program returns the command that runs the program with the arguments.
+func program(arguments ...string) *exec.Cmd {
+	command := exec.Command(os.Args[0], arguments...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	return command
+}
+
+// run returns what the program prints on standard output, and its exit code.
+// The test fails where it prints anything on standard error.
+func run(t *testing.T, arguments ...string) (output string, code int) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	command := program(arguments...)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("%v printed on standard error: %s", arguments, stderr.String())
+	}
+	return stdout.String(), command.ProcessState.ExitCode()
+}
+
+func TestOutputAndExitCode(t *testing.T) {
+	tests := []struct {
+		name      string
+		arguments string
+		output    string
+		code      int
+	}{
+		{
+			"without flags", "--test testdata/small-server.json",
+			"[OK] - tcp ESTABLISHED: 19, udp NONE: 16, tcp LISTEN: 9, udp6 NONE: 5, tcp CLOSE WAIT: 4, tcp6 LISTEN: 4, tcp TIME WAIT: 1, tcp6 CLOSE WAIT: 1" +
+				"|tcp_ESTABLISHED=19;;;0 udp_NONE=16;;;0 tcp_LISTEN=9;;;0 udp6_NONE=5;;;0 tcp_CLOSE_WAIT=4;;;0 tcp6_LISTEN=4;;;0 tcp_TIME_WAIT=1;;;0 tcp6_CLOSE_WAIT=1;;;0",
+			0,
+		},
+		{
+			"one type and status above the range", "--test testdata/many-established.json --conn-type=tcp --conn-status=established --warning=200",
+			"[WARNING] - tcp ESTABLISHED: 260 [WARNING]|tcp_ESTABLISHED=260;200;;0", 1,
+		},
+		{
+			"all types, below the range", "--test testdata/few-established.json --conn-type=all --conn-status=established --warning=30:40",
+			"[WARNING] - tcp ESTABLISHED: 26 [WARNING]|tcp_ESTABLISHED=26;30:40;;0", 1,
+		},
+		{
+			"nothing found", "--test testdata/small-server.json --conn-type=tcp6 --conn-status=established --conn-status=closing --warning=30:40",
+			`[OK] - No connections of type "tcp6" in status "established,closing" found.`, 0,
+		},
+		{
+			"nothing found, always ok", "--test testdata/empty.json --always-ok",
+			`[OK] - No connections of type "all" in status "all" found. (always ok)`, 0,
+		},
+		{
+			"all in one status", "--test testdata/many-established.json -w 200 -c 500",
+			"[WARNING] - tcp ESTABLISHED: 260 [WARNING], udp NONE: 16, tcp CLOSE WAIT: 4" +
+				"|tcp_ESTABLISHED=260;200;500;0 udp_NONE=16;200;500;0 tcp_CLOSE_WAIT=4;200;500;0",
+			1,
+		},
+		{
+			"ranges by group", "--test testdata/many-established.json -w 2000,close_wait=10,udp=10 -c close-wait=3 -c total=270",
+			"[CRITICAL] - tcp ESTABLISHED: 260, udp NONE: 16 [WARNING], tcp CLOSE WAIT: 4 [CRITICAL], total: 280 [CRITICAL]" +
+				"|tcp_ESTABLISHED=260;2000;;0 udp_NONE=16;10;;0 tcp_CLOSE_WAIT=4;10;3;0 total=280;;270;0",
+			2,
+		},
+		{
+			"a group named in full that has no socket", "--test testdata/many-established.json --conn-type tcp -c TCP_Listen=1:",
+			"[CRITICAL] - tcp ESTABLISHED: 260, tcp CLOSE WAIT: 4, tcp LISTEN: 0 [CRITICAL]" +
+				"|tcp_ESTABLISHED=260;;;0 tcp_CLOSE_WAIT=4;;;0 tcp_LISTEN=0;;1:;0",
+			2,
+		},
+		{
+			"the total of nothing", "--test testdata/empty.json -w total=1:",
+			"[WARNING] - total: 0 [WARNING]|total=0;1:;;0", 1,
+		},
+		{
+			"groups without a socket", "--test testdata/small-server.json --zero --conn-type tcp6 --conn-status listen,established -w established=1:",
+			"[WARNING] - tcp6 LISTEN: 4, tcp6 ESTABLISHED: 0 [WARNING]|tcp6_LISTEN=4;;;0 tcp6_ESTABLISHED=0;1:;;0", 1,
+		},
+		{
+			"always ok", "--test testdata/many-established.json --conn-status established -c 200 --always-ok",
+			"[OK] - tcp ESTABLISHED: 260 [CRITICAL] (always ok)|tcp_ESTABLISHED=260;;200;0", 0,
+		},
+		{
+			"without performance data", "--test testdata/many-established.json --conn-status established -c 200 --no-perfdata",
+			"[CRITICAL] - tcp ESTABLISHED: 260 [CRITICAL]", 2,
+		},
+		{
+			"equal counts in the order of types and names", "--test testdata/equal-counts.json --no-perfdata",
+			"[OK] - tcp LISTEN: 3, tcp CLOSE WAIT: 2, tcp TIME WAIT: 2, tcp6 CLOSE: 2, udp NONE: 2, udp6 NONE: 2", 0,
+		},
+		{
+			"ranges in performance data", "--test testdata/small-server.json --conn-type udp,udp6 -w udp=0:,udp6=@0: -c udp=~:20,udp6=@-1.5:3",
+			"[WARNING] - udp NONE: 16, udp6 NONE: 5 [WARNING]|udp_NONE=16;0:;~:20;0 udp6_NONE=5;@0:;@-1.5:3;0", 1,
+		},
+		{
+			"unknown statuses under their own names", "--test testdata/every-spelling.json --no-perfdata",
+			"[OK] - tcp CLOSE: 3, tcp SYN RECV: 3, udp NONE: 3, tcp DELETE TCB: 2, tcp FIN WAIT1: 2, tcp FIN WAIT2: 2, tcp NEW STATE: 2, tcp CLOSE WAIT: 1, tcp ESTABLISHED: 1", 0,
+		},
+		{
+			"IPv6 by the numbers of every system, and no other family", "--test testdata/other-families.json --no-perfdata",
+			"[OK] - tcp6 LISTEN: 3, udp6 NONE: 2", 0,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			output, code := run(t, strings.Fields(test.arguments)...)
+			if output != test.output+"\n" || code != test.code {
+				t.Errorf("got  %d %swant %d %s", code, output, test.code, test.output)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersionPrintNothingElse(t *testing.T) {
+	for _, flag := range []string{"--help", "-h"} {
+		if output, code := run(t, flag, "--conn-type", "nonsense"); output != newArguments().usage() || code != 3 {
+			t.Errorf("%s: got %d %s", flag, code, output)
+		}
+	}
+	for _, flag := range []string{"--version", "-V"} {
+		output, code := run(t, flag)
+		if !strings.HasPrefix(output, "check_network_connections version ") || strings.Count(output, "\n") != 1 || code != 3 {
+			t.Errorf("%s: got %d %s", flag, code, output)
+		}
+	}
+}
+
+func TestCountsOfTheLiveSystemAreReported(t *testing.T) {
+	output, code := run(t, "-c", "total=0:")
+	if code != 0 || !strings.HasPrefix(output, "[OK] - ") || !strings.Contains(output, " total=") {
+		t.Errorf("got %d %s", code, output)
+	}
+}

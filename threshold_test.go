@@ -1,0 +1,135 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/NETWAYS/go-check"
+)
+
+func TestRangesAlertAsInTheCPlugins(t *testing.T) {
+	tests := []struct {
+		text   string
+		alerts []float64
+		quiet  []float64
+	}{
+		{"10", []float64{-1, 11, 10.001}, []float64{0, 10}},
+		{"10:", []float64{9, 9.999, -5}, []float64{10, 1e12}},
+		{":10", []float64{-1, 11}, []float64{0, 10}},
+		{"~:10", []float64{11}, []float64{-1e12, 10}},
+		{"10:20", []float64{9, 21}, []float64{10, 20}},
+		{"@10:20", []float64{10, 20}, []float64{9, 21}},
+		{"@10", []float64{0, 10}, []float64{-1, 11}},
+		{"@10:", []float64{10, 1e12}, []float64{9}},
+		{"@:10", []float64{0, 10}, []float64{-1, 11}},
+		{"@~:10", []float64{-1e12, 10}, []float64{11}},
+		{"-5:5", []float64{-6, 6}, []float64{-5, 5}},
+		{"1.5", []float64{-0.001, 1.501}, []float64{0, 1.5}},
+		{"0.5:1.5", []float64{0.499, 1.501}, []float64{0.5, 1.5}},
+		{":", []float64{-1}, []float64{0, 1e12}},
+		{"0:", []float64{-1}, []float64{0, 1e12}},
+		{"@0:", []float64{0, 1e12}, []float64{-1}},
+		{"~:", nil, []float64{-1e12, 1e12}},
+		{"@~:", []float64{-1e12, 1e12}, nil},
+		{"7:7", []float64{6, 8}, []float64{7}},
+		{"0", []float64{-1, 1}, []float64{0}},
+		{"1e3", []float64{-1, 1001}, []float64{0, 1000}},
+		{"+5:.5e1", []float64{4, 6}, []float64{5}},
+	}
+	for _, test := range tests {
+		t.Run(test.text, func(t *testing.T) {
+			threshold, err := parseRange(test.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, value := range test.alerts {
+				if !threshold.DoesViolate(value) {
+					t.Errorf("%g must alert", value)
+				}
+			}
+			for _, value := range test.quiet {
+				if threshold.DoesViolate(value) {
+					t.Errorf("%g must not alert", value)
+				}
+			}
+		})
+	}
+}
+
+func TestBadRangesAreRefused(t *testing.T) {
+	tests := []struct{ text, message string }{
+		{"", `range "": it is empty, a range is [@][start:][end]`},
+		{"ten", `range "ten": "ten" is not a number`},
+		{"10x", `range "10x": "10x" is not a number`},
+		{"10:x", `range "10:x": "x" is not a number`},
+		{"x:10", `range "x:10": "x" is not a number`},
+		{"10 :20", `range "10 :20": "10 " is not a number`},
+		{"0x10", `range "0x10": "0x10" is not a number`},
+		{"1_000", `range "1_000": "1_000" is not a number`},
+		{"inf", `range "inf": "inf" is not a number`},
+		{"nan:5", `range "nan:5": "nan" is not a number`},
+		{"1e999", `range "1e999": "1e999" is not a number`},
+		{"80%", `range "80%": "80%" is not a number`},
+		{"20:10", `range "20:10": the start 20 is above the end 10`},
+		{"@0.5:-1", `range "@0.5:-1": the start 0.5 is above the end -1`},
+		{"-1", `range "-1": the start 0 is above the end -1`},
+		{"@", `range "@": an @ needs a range behind it, as in @10:20`},
+		{"~", `range "~": a ~ stands for the start only, as in ~:10`},
+		{"@~", `range "@~": a ~ stands for the start only, as in ~:10`},
+		{"10:~", `range "10:~": "~" is not a number`},
+		{"@@10", `range "@@10": "@10" is not a number`},
+		{"10:20:30", `range "10:20:30": ":30" is left over`},
+		{"10::", `range "10::": ":" is left over`},
+	}
+	for _, test := range tests {
+		t.Run(test.text, func(t *testing.T) {
+			if _, err := parseRange(test.text); err == nil || err.Error() != test.message {
+				t.Errorf("got %v, want %s", err, test.message)
+			}
+		})
+	}
+}
+
+func TestTheMostSpecificRangeApplies(t *testing.T) {
+	tests := []struct {
+		thresholds string
+		group      Group
+		applies    string
+	}{
+		{"1,tcp=2,listen=3,tcp_listen=4", Group{Type: "tcp", Status: "LISTEN"}, "4"},
+		{"1,tcp=2,listen=3,tcp6_listen=4", Group{Type: "tcp", Status: "LISTEN"}, "3"},
+		{"1,tcp=2,closing=3", Group{Type: "tcp", Status: "LISTEN"}, "2"},
+		{"1,tcp6=2,closing=3", Group{Type: "tcp", Status: "LISTEN"}, "1"},
+		{"tcp6=2,closing=3,total=9", Group{Type: "tcp", Status: "LISTEN"}, ""},
+		{"1,udp=2,none=3", Group{Type: "udp", Status: "NONE"}, "3"},
+		{"1", Group{Type: "tcp", Status: "NEW_STATE"}, "1"},
+	}
+	for _, test := range tests {
+		t.Run(test.thresholds, func(t *testing.T) {
+			thresholds, err := parseThresholds(strings.Split(test.thresholds, ","))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if threshold := thresholds.of(test.group); threshold != nil {
+				got = threshold.String()
+			}
+			if got != test.applies {
+				t.Errorf("got %q, want %q", got, test.applies)
+			}
+		})
+	}
+}
+
+func TestCriticalGoesBeforeWarning(t *testing.T) {
+	config, err := parseArguments(strings.Fields("-w 10 -c 20"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for count, want := range map[int]check.Status{10: check.OK, 11: check.Warning, 20: check.Warning, 21: check.Critical} {
+		items := judge([]Group{{Type: "tcp", Status: "LISTEN", Count: count}}, config)
+		if len(items) != 1 || items[0].State != want {
+			t.Errorf("%d: got %v, want %v", count, items, want)
+		}
+	}
+}
