@@ -43,10 +43,20 @@ type Config struct {
 	AlwaysOK   bool
 	NoPerfdata bool
 	Recording  *Recording // nil: the live system
+	Source     string     // one of sources
 	Timeout    time.Duration
 	Verbose    bool
 	Debug      bool
 }
+
+// The values of --source. Only Linux has netlink.
+const (
+	sourceAuto     = "auto"
+	sourceNetlink  = "netlink"
+	sourceGopsutil = "gopsutil"
+)
+
+var sources = []string{sourceAuto, sourceNetlink, sourceGopsutil}
 
 // arguments is the command line as it was typed. The flags that every plugin
 // has are in go-check's own configuration.
@@ -56,7 +66,7 @@ type arguments struct {
 	warning, critical []string
 	zero, alwaysOK    bool
 	noPerfdata        bool
-	test              string
+	source, test      string
 	help              bool
 }
 
@@ -73,6 +83,7 @@ func newArguments() *arguments {
 		strings.ToLower(strings.Join(statuses, ", ")))
 	flags.StringArrayVarP(&a.warning, "warning", "w", nil, "WARNING where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArrayVarP(&a.critical, "critical", "c", nil, "CRITICAL where a count is outside the range: `[GROUP=]RANGE`")
+	flags.StringVar(&a.source, "source", sourceAuto, "Read the sockets from this `SOURCE`: netlink (Linux), gopsutil, or auto for the best that works")
 	flags.BoolVar(&a.zero, "zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
 	flags.BoolVar(&a.alwaysOK, "always-ok", false, "Exit with 0 whatever was found")
 	flags.BoolVar(&a.noPerfdata, "no-perfdata", false, "Print no performance data")
@@ -126,6 +137,12 @@ func (a *arguments) check() (Config, error) {
 	}
 	if config.Selection.Statuses, err = parseChoices(a.statuses, "status", statuses, canonicalStatus); err != nil {
 		return Config{}, fmt.Errorf("--conn-status: %w", err)
+	}
+	switch config.Source = a.source; {
+	case !slices.Contains(sources, a.source):
+		return Config{}, fmt.Errorf("--source: unknown source %s: use %s", quote(a.source), strings.Join(sources, ", "))
+	case a.source == sourceNetlink && thisSystem != "linux":
+		return Config{}, fmt.Errorf("--source: netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
 	}
 	config.Nothing = fmt.Sprintf("No connections of type %q in status %q found.",
 		choicesText(config.Selection.Types), choicesText(config.Selection.Statuses))

@@ -2,6 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"runtime"
 	"slices"
@@ -134,58 +137,144 @@ func (g Group) label() string { return g.Type + "_" + g.Status }
 // text names the group for a person.
 func (g Group) text() string { return g.Type + " " + strings.ReplaceAll(g.Status, "_", " ") }
 
+// source is a way to read sockets.
+type source struct {
+	name    string
+	records iter.Seq2[net.ConnectionStat, error] // can be read again after an error
+}
+
+// part is a share of the sockets, with the sources that can read it, the best
+// one first.
+type part struct {
+	name    string // the type, "" where the part has all
+	sources []source
+}
+
 // kind is what a record says of the group that it belongs to.
 type kind struct {
 	family, socketType uint32
 	status             string
 }
 
-// count adds up the selected records by type and status. It is the only place
+// failure is a source that could not read a part.
+type failure struct {
+	part, source string
+	err          error
+}
+
+// Reading is what was counted, and how.
+type Reading struct {
+	Groups   []Group
+	Sockets  int       // in the groups
+	Sources  []string  // the names of those that were used, each once
+	Failures []failure // of sources for which another one served
+}
+
+// count adds up the selected sockets by type and status. It is the only place
 // where sockets become numbers. The expected groups are there even with no
 // socket in them. The groups come back sorted: most sockets first, equal counts
 // in the order of the types and then of the names of the statuses.
 //
-// An error among the records is returned at once and nothing is counted: half
-// a reading is no reading.
-func count(records iter.Seq2[net.ConnectionStat, error], selection Selection, expected []Group) ([]Group, error) {
-	// Spellings are folded once for each kind and not once for each record.
-	kinds := map[kind]int{}
-	for record, err := range records {
-		if err != nil {
-			return nil, err
-		}
-		kinds[kind{record.Family, record.Type, record.Status}]++
-	}
-
+// An error says why some part could not be read by any of its sources.
+func count(parts []part, selection Selection, expected []Group) (Reading, error) {
+	var reading Reading
 	counts := map[Group]int{} // the keys have no count of their own
 	for _, group := range expected {
 		counts[group] = 0
 	}
-	for kind, sockets := range kinds {
-		group := Group{Type: socketType(kind.family, kind.socketType)}
-		if group.Type == "" {
-			continue
+	for _, part := range parts {
+		kinds, used, failures := part.read()
+		if kinds == nil {
+			return Reading{}, unreadable(part, failures)
 		}
-		group.Status = statusNone
-		if !isUDP(group.Type) && kind.status != "" {
-			group.Status, _ = canonicalStatus(kind.status)
+		reading.Failures = append(reading.Failures, failures...)
+		if !slices.Contains(reading.Sources, used) {
+			reading.Sources = append(reading.Sources, used)
 		}
-		if selection.includes(group.Type, group.Status) {
-			counts[group] += sockets
+		for kind, sockets := range kinds {
+			if group, counted := kind.group(); counted && selection.includes(group.Type, group.Status) {
+				counts[group] += sockets
+				reading.Sockets += sockets
+			}
 		}
 	}
-
-	groups := make([]Group, 0, len(counts))
 	for group, sockets := range counts {
 		group.Count = sockets
-		groups = append(groups, group)
+		reading.Groups = append(reading.Groups, group)
 	}
-	slices.SortFunc(groups, func(a, b Group) int {
+	slices.SortFunc(reading.Groups, func(a, b Group) int {
 		return cmp.Or(
 			cmp.Compare(b.Count, a.Count),
 			cmp.Compare(slices.Index(socketTypes, a.Type), slices.Index(socketTypes, b.Type)),
 			cmp.Compare(a.Status, b.Status),
 		)
 	})
-	return groups, nil
+	return reading, nil
+}
+
+// group returns the group of the sockets of this kind, and whether they count
+// at all.
+func (k kind) group() (Group, bool) {
+	group := Group{Type: socketType(k.family, k.socketType), Status: statusNone}
+	if group.Type != "" && !isUDP(group.Type) && k.status != "" {
+		group.Status, _ = canonicalStatus(k.status)
+		group.Status = printable(group.Status)
+	}
+	return group, group.Type != ""
+}
+
+// read tallies the part with the first of its sources that can read all of it,
+// and returns the name of that source. The tally is nil where none could.
+func (p part) read() (kinds map[kind]int, used string, failures []failure) {
+	for _, source := range p.sources {
+		kinds, err := tally(source.records)
+		if err == nil {
+			return kinds, source.name, failures
+		}
+		failures = append(failures, failure{p.name, source.name, err})
+		if errors.Is(err, context.DeadlineExceeded) {
+			break // no time is left for another one
+		}
+	}
+	return nil, "", failures
+}
+
+// tally counts the records by kind: spellings are folded once for each kind,
+// not once for each record. An error among the records is returned at once:
+// half a reading is no reading.
+func tally(records iter.Seq2[net.ConnectionStat, error]) (map[kind]int, error) {
+	kinds := map[kind]int{}
+	var last kind // the sockets of a kind come in long runs
+	run := 0
+	for record, err := range records {
+		if err != nil {
+			return nil, err
+		}
+		next := kind{record.Family, record.Type, record.Status}
+		if next != last && run > 0 {
+			kinds[last] += run
+			run = 0
+		}
+		last = next
+		run++
+	}
+	if run > 0 {
+		kinds[last] += run
+	}
+	return kinds, nil
+}
+
+// unreadable says why no source could read the part. Only the last failure of
+// a source that was asked more than once is told.
+func unreadable(part part, failures []failure) error {
+	var reasons []string
+	for i, failure := range failures {
+		switch {
+		case errors.Is(failure.err, context.DeadlineExceeded) || part.name == "":
+			return failure.err
+		case i+1 == len(failures) || failures[i+1].source != failure.source:
+			reasons = append(reasons, failure.source+": "+failure.err.Error())
+		}
+	}
+	return fmt.Errorf("the %s sockets cannot be read: %s", part.name, strings.Join(reasons, "; "))
 }

@@ -7,48 +7,51 @@ import (
 	"iter"
 	"os/exec"
 	"runtime"
+	"sync"
 
 	"github.com/shirou/gopsutil/v3/net"
 )
 
-// gopsutilRecords reads the sockets of the host with gopsutil, by the cheapest
-// call that gives family, type and status on this system.
+// gopsutilSource returns a function for the sockets of one type, or of all
+// types for "". They are read with gopsutil, at the first use and once.
 //
 // gopsutil leaves out rows that look alike (SO_REUSEPORT listeners, UDP sockets
 // bound alike).
-func gopsutilRecords(ctx context.Context) iter.Seq2[net.ConnectionStat, error] {
-	return func(yield func(net.ConnectionStat, error) bool) {
-		read := net.ConnectionsWithContext
-		if runtime.GOOS == "linux" {
-			// Only there it exists, and leaves out a look at each process.
-			read = net.ConnectionsWithoutUidsWithContext
-		}
-		connections, err := read(ctx, "inet")
-		if ctx.Err() != nil {
-			// gopsutil takes the output of an lsof that was stopped for whole.
-			err = ctx.Err()
-		}
-		if err != nil {
-			yield(net.ConnectionStat{}, gopsutilError(err))
-			return
-		}
-		for _, connection := range connections {
-			if !yield(connection, nil) {
+func gopsutilSource(ctx context.Context, selection Selection) func(string) iter.Seq2[net.ConnectionStat, error] {
+	kind := "inet"
+	if len(selection.Types) == 1 {
+		kind = map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[selection.Types[0]]
+	}
+	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind) })
+	return func(wanted string) iter.Seq2[net.ConnectionStat, error] {
+		return func(yield func(net.ConnectionStat, error) bool) {
+			connections, err := read()
+			if err != nil {
+				yield(net.ConnectionStat{}, err)
 				return
+			}
+			for _, connection := range connections {
+				if wanted != "" && socketType(connection.Family, connection.Type) != wanted {
+					continue
+				}
+				if !yield(connection, nil) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// gopsutilError says what the failure means for the person who runs the check.
-func gopsutilError(err error) error {
+func readGopsutil(ctx context.Context, kind string) ([]net.ConnectionStat, error) {
+	connections, err := readConnections(ctx, kind)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return err
+	case ctx.Err() != nil:
+		// gopsutil takes the output of an lsof that was stopped for whole.
+		return nil, ctx.Err()
 	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("the sockets are read with lsof, which is missing: install it (FreeBSD: pkg install lsof)")
-	case err.Error() == "not implemented yet": // gopsutil keeps the error's variable to itself
-		return fmt.Errorf("not supported on %s", runtime.GOOS)
+		return nil, errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
+		return nil, fmt.Errorf("not supported on %s", runtime.GOOS)
 	}
-	return fmt.Errorf("reading the sockets failed: %w", err)
+	return connections, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -36,12 +37,12 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.recording, func(t *testing.T) {
 			recording := Recording{Path: "testdata/" + test.recording + ".json"}
-			groups, err := count(recording.records(), Selection{}, nil)
+			reading, err := count([]part{{sources: []source{{"recording", recording.records()}}}}, Selection{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var counts []string
-			for _, group := range groups {
+			for _, group := range reading.Groups {
 				counts = append(counts, fmt.Sprint(group.Type, " ", group.Status, " ", group.Count))
 			}
 			slices.Sort(counts)
@@ -65,11 +66,40 @@ func broken(err error, records ...net.ConnectionStat) iter.Seq2[net.ConnectionSt
 }
 
 func TestHalfAReadingIsNotCounted(t *testing.T) {
-	failure := errors.New("broke off")
-	records := broken(failure, net.ConnectionStat{Family: afInet, Type: sockStream, Status: "LISTEN"})
-	groups, err := count(records, Selection{}, nil)
-	if !errors.Is(err, failure) || groups != nil {
-		t.Errorf("got %v, %v", groups, err)
+	listener := net.ConnectionStat{Family: afInet, Type: sockStream, Status: "LISTEN"}
+	whole := func(yield func(net.ConnectionStat, error) bool) { yield(listener, nil) }
+	first, second := errors.New("broke off"), errors.New("no such thing")
+	late := fmt.Errorf("reading: %w", context.DeadlineExceeded)
+	tests := []struct {
+		name    string
+		sources []source
+		sockets int
+		used    string
+		message string
+	}{
+		{"the first source serves", []source{{"a", whole}, {"b", broken(first)}}, 1, "a", ""},
+		{"the second serves", []source{{"a", broken(first, listener, listener)}, {"b", whole}}, 1, "b", ""},
+		{"the same source serves when asked again", []source{{"a", broken(first, listener)}, {"a", whole}}, 1, "a", ""},
+		{
+			"none serves", []source{{"a", broken(second, listener)}, {"a", broken(first, listener)}, {"b", broken(second, listener)}}, 0, "",
+			"the tcp sockets cannot be read: a: broke off; b: no such thing",
+		},
+		{"no time is left", []source{{"a", broken(late, listener)}, {"b", whole}}, 0, "", late.Error()},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			reading, err := count([]part{{"tcp", test.sources}}, Selection{}, nil)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if reading.Sockets != test.sockets || strings.Join(reading.Sources, " ") != test.used || message != test.message {
+				t.Errorf("got %d sockets from %v, %v", reading.Sockets, reading.Sources, err)
+			}
+			if err != nil && reading.Groups != nil {
+				t.Errorf("got %v beside the error", reading.Groups)
+			}
+		})
 	}
 }
 

@@ -9,14 +9,12 @@ package main
 import (
 	"context"
 	"errors"
-	"iter"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/NETWAYS/go-check"
-	"github.com/shirou/gopsutil/v3/net"
 )
 
 func main() {
@@ -37,23 +35,25 @@ func main() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
 	defer cancel()
-	groups, err := count(records(ctx, config), config.Selection, config.Expected)
-	if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+	started := time.Now()
+	reading, err := count(parts(ctx, config), config.Selection, config.Expected)
+	if errors.Is(err, context.DeadlineExceeded) {
 		select {} // the timeout handler has the last word
 	}
 	if err != nil {
 		exit(check.Unknown, errorText(err))
 	}
-	exit(report(judge(groups, config), config))
+	items := judge(reading.Groups, config)
+	exit(report(items, notes(reading, time.Since(started), config), config))
 }
 
-// records returns the sockets to count, from the recording where one is
-// given, else from the live system.
-func records(ctx context.Context, config Config) iter.Seq2[net.ConnectionStat, error] {
+// parts returns what is to be counted: the recording where one is given, else
+// the live system.
+func parts(ctx context.Context, config Config) []part {
 	if config.Recording != nil {
-		return config.Recording.records()
+		return []part{{sources: []source{{"the recording", config.Recording.records()}}}}
 	}
-	return gopsutilRecords(ctx)
+	return liveParts(ctx, config)
 }
 
 // exit prints the text and ends the program with the state. A text that could

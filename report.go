@@ -3,16 +3,19 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/NETWAYS/go-check"
 )
 
 // report returns the worst state of the items and the whole output: the first
-// line with the performance data, as in the Monitoring Plugins guidelines
+// line with the performance data, then the notes, a line each, as in the
+// Monitoring Plugins guidelines
 // (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
-func report(items []Item, config Config) (check.Status, string) {
+func report(items []Item, notes []string, config Config) (check.Status, string) {
 	state := check.OK
 	var texts []string
 	var perfdata check.PerfdataList
@@ -42,7 +45,32 @@ func report(items []Item, config Config) (check.Status, string) {
 	if len(items) > 0 && !config.NoPerfdata {
 		text += check.PerfdataSeparatorSymbol + perfdata.String()
 	}
-	return state, firstLine(state, text)
+	var output strings.Builder
+	output.WriteString(firstLine(state, text))
+	for _, note := range notes {
+		output.WriteString(oneLine(note) + "\n")
+	}
+	return state, output.String()
+}
+
+// notes returns what is to be said about the reading besides the counts.
+func notes(reading Reading, took time.Duration, config Config) []string {
+	if !config.Verbose {
+		return nil
+	}
+	note := fmt.Sprintf("%d sockets counted, read from %s in %.1f ms",
+		reading.Sockets, strings.Join(reading.Sources, " and "), float64(took.Microseconds())/1000)
+	var reasons []string
+	for _, failure := range reading.Failures {
+		reason := fmt.Sprintf("%s %s: %s", failure.source, failure.part, failure.err)
+		if !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	if len(reasons) > 0 {
+		note += " (" + strings.Join(reasons, "; ") + ")"
+	}
+	return []string{note}
 }
 
 // perfdataRange returns a range that go-check prints as it is meant: it drops a
