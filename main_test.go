@@ -10,13 +10,17 @@ import (
 	"check_network_connections/contrib/e2e"
 )
 
-// asProgram makes the test binary behave as the program itself, so that the
-// tests run all of it: arguments, output and exit code.
-const asProgram = "CHECK_NETWORK_CONNECTIONS_TEST_AS_PROGRAM"
+// testAs makes the test binary behave as another program, so that the tests
+// need no other build.
+const testAs = "CHECK_NETWORK_CONNECTIONS_TEST_AS"
+
+// helpers are the programs, by the value of testAs. The check itself is run
+// whole: arguments, output and exit code.
+var helpers = map[string]func(){"program": main}
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
+	if helper, found := helpers[os.Getenv(testAs)]; found {
+		helper()
 		return
 	}
 	code := m.Run()
@@ -24,19 +28,27 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program returns the command that runs the program with the arguments.
-func program(arguments ...string) *exec.Cmd {
+// helper returns the command that runs one of the helpers.
+func helper(name string, arguments ...string) *exec.Cmd {
 	command := exec.Command(os.Args[0], arguments...)
-	command.Env = append(os.Environ(), asProgram+"=1")
+	command.Env = append(os.Environ(), testAs+"="+name)
 	return command
 }
+
+// program returns the command that runs the check with the arguments.
+func program(arguments ...string) *exec.Cmd { return helper("program", arguments...) }
 
 // run returns what the program prints on standard output, and its exit code.
 // The test fails where it prints anything on standard error.
 func run(t *testing.T, arguments ...string) (output string, code int) {
 	t.Helper()
+	return outputOf(t, program(arguments...))
+}
+
+// outputOf is run for any command.
+func outputOf(t *testing.T, command *exec.Cmd) (output string, code int) {
+	t.Helper()
 	var stdout, stderr strings.Builder
-	command := program(arguments...)
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
 	var exit *exec.ExitError
@@ -44,7 +56,7 @@ func run(t *testing.T, arguments ...string) (output string, code int) {
 		t.Fatal(err)
 	}
 	if stderr.Len() > 0 {
-		t.Errorf("%v printed on standard error: %s", arguments, stderr.String())
+		t.Errorf("%v printed on standard error: %s", command.Args, stderr.String())
 	}
 	return stdout.String(), command.ProcessState.ExitCode()
 }

@@ -99,9 +99,9 @@ type Group struct{ Type, Status string }
 //   - UDP sockets, bound, connected, and two bound alike,
 //
 // all of it over IPv4, IPv6 and IPv4-mapped addresses. It is meant for a
-// network namespace without other sockets (see OwnNetwork). The sockets keep
-// their statuses for 50 seconds at least; then the kernel gives up the first.
-// They are closed when the test ends.
+// network namespace without other sockets (see OwnNetwork). After a minute the
+// first ones reach the end of their time (TIME_WAIT, FIN_WAIT2). All are closed
+// when the test ends.
 func EveryStatus(t testing.TB) map[Group]int {
 	t.Helper()
 	made, open := map[Group]int{}, map[int]bool{}

@@ -1,0 +1,598 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	stdnet "net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/netlink/nltest"
+	"github.com/shirou/gopsutil/v3/net"
+	"golang.org/x/sys/unix"
+
+	"check_network_connections/contrib/e2e"
+)
+
+// kernelMessages returns what a kernel (Linux 6.18, amd64) answered to the dump
+// of one type, with sockets in every status that can be made: the bodies of the
+// messages.
+func kernelMessages(t testing.TB, socketType string) [][]byte {
+	t.Helper()
+	file, err := os.Open("testdata/netlink-" + socketType + ".hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var messages [][]byte
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		message, err := hex.DecodeString(lines.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, message)
+	}
+	return messages
+}
+
+func mustDump(t testing.TB, socketType string, statuses ...string) dump {
+	t.Helper()
+	d, wanted := newDump(socketType, Selection{Statuses: statuses})
+	if !wanted {
+		t.Fatalf("nothing to ask for: %s %v", socketType, statuses)
+	}
+	return d
+}
+
+// answers sets up a kernel that gives the answers in turn, one for each
+// request, and the last one ever after.
+func answers(all ...nltest.Func) *sockDiag {
+	next := 0
+	return &sockDiag{dial: func() (*netlink.Conn, error) {
+		return nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
+			if len(requests) == 0 {
+				return nil, io.EOF
+			}
+			answer := all[min(next, len(all)-1)]
+			next++
+			return answer(requests)
+		}), nil
+	}}
+}
+
+// sockets answers with the bodies as one whole dump.
+func sockets(bodies [][]byte) nltest.Func {
+	return func(requests []netlink.Message) ([]netlink.Message, error) {
+		messages := make([]netlink.Message, 0, len(bodies)+1)
+		for _, body := range append(bodies, nil) {
+			messages = append(messages, netlink.Message{
+				Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Multi, Sequence: requests[0].Header.Sequence},
+				Data:   body,
+			})
+		}
+		messages[len(bodies)].Header.Type = netlink.Done
+		return messages, nil
+	}
+}
+
+// altered answers with the sockets, and the message before the end of the dump
+// as the change leaves it.
+func altered(bodies [][]byte, change func(*netlink.Message)) nltest.Func {
+	return func(requests []netlink.Message) ([]netlink.Message, error) {
+		messages, err := sockets(bodies)(requests)
+		change(&messages[len(bodies)-1])
+		return messages, err
+	}
+}
+
+func refuses(number unix.Errno) nltest.Func {
+	return func(requests []netlink.Message) ([]netlink.Message, error) {
+		return []netlink.Message{{
+			Header: netlink.Header{Type: netlink.Error, Sequence: requests[0].Header.Sequence},
+			Data:   binary.NativeEndian.AppendUint32(nil, uint32(-int32(number))),
+		}}, nil
+	}
+}
+
+func TestKernelMessagesAreCounted(t *testing.T) {
+	tests := []struct {
+		socketType string
+		counts     map[string]int
+	}{
+		{"tcp", map[string]int{
+			"CLOSE_WAIT": 2, "CLOSING": 1, "ESTABLISHED": 4, "FIN_WAIT1": 3, "FIN_WAIT2": 4,
+			"LAST_ACK": 2, "LISTEN": 10, "SYN_RECV": 1, "SYN_SENT": 2, "TIME_WAIT": 1,
+		}},
+		{"tcp6", map[string]int{
+			"CLOSE_WAIT": 4, "CLOSING": 2, "ESTABLISHED": 8, "FIN_WAIT1": 6, "FIN_WAIT2": 8,
+			"LAST_ACK": 4, "LISTEN": 20, "SYN_RECV": 2, "SYN_SENT": 4, "TIME_WAIT": 2,
+		}},
+		{"udp", map[string]int{"NONE": 4}},
+		{"udp6", map[string]int{"NONE": 8}},
+	}
+	for _, test := range tests {
+		t.Run(test.socketType, func(t *testing.T) {
+			diag := answers(sockets(kernelMessages(t, test.socketType)))
+			records := diag.records(mustDump(t, test.socketType))
+			reading, err := count([]part{{test.socketType, []source{{sourceNetlink, records}}}}, Selection{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total := 0
+			for _, group := range reading.Groups {
+				total += group.Count
+				if group.Type != test.socketType || group.Count != test.counts[group.Status] {
+					t.Errorf("got %v, want %d", group, test.counts[group.Status])
+				}
+			}
+			if len(reading.Groups) != len(test.counts) || reading.Sockets != total {
+				t.Errorf("got %v, %d sockets", reading.Groups, reading.Sockets)
+			}
+		})
+	}
+}
+
+func TestOnlyWhatIsSelectedIsAskedFor(t *testing.T) {
+	tests := []struct {
+		socketType string
+		statuses   []string
+		wanted     bool
+		family     uint8
+		protocol   uint8
+		states     uint32
+	}{
+		{"tcp", nil, true, unix.AF_INET, unix.IPPROTO_TCP, 0b1111_1111_1110},
+		{"tcp6", nil, true, unix.AF_INET6, unix.IPPROTO_TCP, 0b1111_1111_1110},
+		{"udp", nil, true, unix.AF_INET, unix.IPPROTO_UDP, 0b1111_1111_1110},
+		{"udp6", []string{"NONE", "LISTEN"}, true, unix.AF_INET6, unix.IPPROTO_UDP, 0b1111_1111_1110},
+		{"tcp", []string{"CLOSE_WAIT"}, true, unix.AF_INET, unix.IPPROTO_TCP, 1 << unix.BPF_TCP_CLOSE_WAIT},
+		{"tcp", []string{"SYN_RECV", "ESTABLISHED"}, true, unix.AF_INET, unix.IPPROTO_TCP, 1<<unix.BPF_TCP_SYN_RECV | 1<<unix.BPF_TCP_ESTABLISHED},
+		{"udp", []string{"CLOSE_WAIT"}, false, 0, 0, 0},
+		{"tcp", []string{"NONE"}, false, 0, 0, 0},
+		{"tcp6", []string{"BOUND", "DELETE_TCB"}, false, 0, 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.socketType+" "+strings.Join(test.statuses, ","), func(t *testing.T) {
+			d, wanted := newDump(test.socketType, Selection{Statuses: test.statuses})
+			if wanted != test.wanted {
+				t.Fatalf("wanted: got %t", wanted)
+			}
+			if !wanted {
+				return
+			}
+			request := d.request()
+			if len(request.Data) != sizeofInetDiagReqV2 || request.Header.Type != 20 || request.Header.Flags != 0x301 {
+				t.Errorf("got %v", request)
+			}
+			if request.Data[0] != test.family || request.Data[1] != test.protocol || d.states != test.states {
+				t.Errorf("got family %d, protocol %d, states %b", request.Data[0], request.Data[1], d.states)
+			}
+		})
+	}
+}
+
+func TestTruncatedAndCorruptMessagesAreRefused(t *testing.T) {
+	d := mustDump(t, "tcp")
+	good := kernelMessages(t, "tcp")[0]
+	for length := range sizeofInetDiagMsg {
+		if _, err := d.parse(good[:length]); err == nil {
+			t.Errorf("%d bytes are taken for a socket", length)
+		}
+	}
+	if _, err := d.parse(good[:sizeofInetDiagMsg]); err != nil {
+		t.Errorf("a message without attributes is refused: %v", err)
+	}
+	for _, test := range []struct {
+		position int
+		value    byte
+	}{{0, 0}, {0, unix.AF_INET6}, {0, unix.AF_UNIX}, {1, 0}, {1, 13}, {1, 255}} {
+		bad := slices.Clone(good)
+		bad[test.position] = test.value
+		if record, err := d.parse(bad); err == nil {
+			t.Errorf("byte %d = %d gives %v", test.position, test.value, record)
+		}
+	}
+}
+
+func FuzzKernelMessage(f *testing.F) {
+	for _, socketType := range socketTypes {
+		for _, message := range kernelMessages(f, socketType) {
+			f.Add(message, socketType == "udp" || socketType == "udp6", message[0] == unix.AF_INET6)
+		}
+	}
+	f.Add([]byte{}, false, false)
+	f.Add([]byte{2}, true, false)
+	f.Fuzz(func(t *testing.T, message []byte, udp, ipv6 bool) {
+		name := map[[2]bool]string{{false, false}: "tcp", {false, true}: "tcp6", {true, false}: "udp", {true, true}: "udp6"}[[2]bool{udp, ipv6}]
+		record, err := mustDump(t, name).parse(message)
+		if err != nil {
+			return
+		}
+		group, counted := kind{record.Family, record.Type, record.Status}.group()
+		if !counted || group.Type != name || isUDP(name) != (group.Status == statusNone) || !slices.Contains(statuses, group.Status) {
+			t.Errorf("%x is taken for %v", message, group)
+		}
+	})
+}
+
+func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
+	bodies := kernelMessages(t, "tcp")
+	whole := sockets(bodies)
+	lost := func([]netlink.Message) ([]netlink.Message, error) { return nil, unix.ENOBUFS }
+	fallback := source{sourceGopsutil, broken(errors.New("no /proc"))}
+	all := len(bodies)
+	tests := []struct {
+		name    string
+		answers []nltest.Func
+		sockets int
+		message string
+	}{
+		{"whole", []nltest.Func{whole}, all, ""},
+		{"no sockets", []nltest.Func{sockets(nil)}, 0, ""},
+		{"whole at the second attempt", []nltest.Func{lost, whole}, all, ""},
+		{"whole at the last attempt", []nltest.Func{lost, lost, whole}, all, ""},
+		{"overrun each time", []nltest.Func{lost}, 0, "recvmsg: no buffer space available"},
+		{"not known to the kernel", []nltest.Func{refuses(unix.ENOENT)}, 0, "no such file or directory"},
+		{"not allowed", []nltest.Func{refuses(unix.EPERM)}, 0, "operation not permitted"},
+		{"an error in the last message", []nltest.Func{altered(bodies, func(m *netlink.Message) {
+			m.Header.Type, m.Data = netlink.Error, []byte{0xf4, 0xff, 0xff, 0xff}
+		})}, 0, "cannot allocate memory"},
+		{"another type of message", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Type = 18 })}, 0, "the kernel answered something that was not asked"},
+		{"the answer to another request", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Sequence++ })}, 0, "the kernel answered something that was not asked"},
+		{"no dump", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Flags = 0 })}, 0, "the kernel answered something that was not asked"},
+		{"a dump that changed meanwhile", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Flags |= netlink.DumpInterrupted })}, 0, "the sockets changed while the kernel listed them"},
+		{"a short message", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Data = m.Data[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
+		{"a socket of another family", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Data = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			records := answers(test.answers...).records(mustDump(t, "tcp"))
+			netlinkSource := source{sourceNetlink, records}
+			reading, err := count([]part{{"tcp", []source{netlinkSource, netlinkSource, netlinkSource, fallback}}}, Selection{}, nil)
+			if test.message == "" {
+				if err != nil || reading.Sockets != test.sockets {
+					t.Errorf("got %d sockets, %v, want %d", reading.Sockets, err, test.sockets)
+				}
+				return
+			}
+			want := "the tcp sockets cannot be read: netlink: " + test.message + "; gopsutil: no /proc"
+			if err == nil || err.Error() != want || reading.Groups != nil {
+				t.Errorf("got  %v, %v\nwant %s", reading.Groups, err, want)
+			}
+		})
+	}
+}
+
+func TestAKernelThatCannotBeReachedIsAFailure(t *testing.T) {
+	diag := &sockDiag{dial: func() (*netlink.Conn, error) { return nil, unix.EAFNOSUPPORT }}
+	for range 2 {
+		if _, err := tally(diag.records(mustDump(t, "udp6"))); !errors.Is(err, unix.EAFNOSUPPORT) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestTheDeadlineEndsAReadingThatIsStuck(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	conn, err := dialSockDiag(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	started := time.Now()
+	for _, err := range conn.ReceiveIter() { // nothing was asked, so no answer comes
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestAStuckReadingEndsInTime(t *testing.T) {
+	e2e.NeedRoot(t)
+	e2e.Need(t, "util-linux coreutils", "unshare", "mount", "mkfifo")
+	plugin := e2e.Plugin(t)
+	// In a mount namespace of its own /proc/net/tcp is a pipe that nobody writes.
+	script := `mkdir "$1/net" && mkfifo "$1/net/tcp" && mount --bind "$1" /proc && exec "$2" --source gopsutil --timeout 1`
+	started := time.Now()
+	output, code := outputOf(t, exec.Command("unshare", "--mount", "--fork", "sh", "-c", script, "sh", t.TempDir(), plugin))
+	if output != "[UNKNOWN] - Timeout reached\n" || code != 3 {
+		t.Errorf("got %d %s", code, output)
+	}
+	if took := time.Since(started); took > 3*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// counts returns the numbers of a first line by type and status.
+func counts(t *testing.T, output string) map[e2e.Group]int {
+	t.Helper()
+	_, perfdata, _ := strings.Cut(strings.SplitN(output, "\n", 2)[0], "|")
+	found := map[e2e.Group]int{}
+	for item := range strings.FieldsSeq(perfdata) {
+		var number int
+		label, value, _ := strings.Cut(item, "=")
+		if _, err := fmt.Sscanf(value, "%d;", &number); err != nil {
+			t.Fatalf("%s: %v", item, err)
+		}
+		socketType, status, _ := strings.Cut(label, "_")
+		found[e2e.Group{Type: socketType, Status: status}] = number
+	}
+	return found
+}
+
+func TestEverySocketOfTheKernelIsCountedOnce(t *testing.T) {
+	const isRoot = "CHECK_NETWORK_CONNECTIONS_TEST_IS_ROOT"
+	if os.Geteuid() == 0 {
+		t.Setenv(isRoot, "1") // in a user namespace everybody seems to be
+	}
+	if !e2e.OwnNetwork(t) {
+		return
+	}
+	plugin := e2e.Plugin(t)
+	made := e2e.EveryStatus(t)
+	for _, test := range []struct {
+		name      string
+		user      uint32
+		arguments []string
+		differs   map[e2e.Group]int // what gopsutil shows in place of sockets that look alike
+	}{
+		{"root, netlink", 0, []string{"--source", "netlink"}, nil},
+		{"root, the best source", 0, nil, nil},
+		{"nobody, netlink", nobody, []string{"--source", "netlink"}, nil},
+		{"nobody, the best source", nobody, nil, nil},
+		{"root, gopsutil", 0, []string{"--source", "gopsutil"}, map[e2e.Group]int{
+			{Type: "tcp", Status: "LISTEN"}: 3, {Type: "tcp6", Status: "LISTEN"}: 6,
+			{Type: "udp", Status: "NONE"}: 3, {Type: "udp6", Status: "NONE"}: 6,
+		}},
+		{"nobody, gopsutil", nobody, []string{"--source", "gopsutil"}, map[e2e.Group]int{
+			{Type: "tcp", Status: "LISTEN"}: 3, {Type: "tcp6", Status: "LISTEN"}: 6,
+			{Type: "udp", Status: "NONE"}: 3, {Type: "udp6", Status: "NONE"}: 6,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.user != 0 && os.Getenv(isRoot) == "" {
+				e2e.Skip(t, "run the test as root to see what another user sees")
+			}
+			output, code := runAs(t, test.user, plugin, test.arguments...)
+			found := counts(t, output)
+			if code != 0 || len(found) != len(made) {
+				t.Errorf("got %d %s", code, output)
+			}
+			rows := e2e.NetworkRows(t)
+			for group, want := range made {
+				if different, is := test.differs[group]; is {
+					want = different
+				} else if rows[group] != want {
+					t.Errorf("%v: /proc/net shows %d, want %d", group, rows[group], want)
+				}
+				if found[group] != want {
+					t.Errorf("%v: got %d, want %d", group, found[group], want)
+				}
+			}
+		})
+	}
+	t.Run("as ss", func(t *testing.T) { compareWithSS(t, plugin) })
+	t.Run("one status at a time", func(t *testing.T) {
+		for group, want := range made {
+			output, _ := runAs(t, 0, plugin, "--conn-type", group.Type, "--conn-status", group.Status)
+			if found := counts(t, output); len(found) != 1 || found[group] != want {
+				t.Errorf("%v: got %v, want %d", group, found, want)
+			}
+		}
+	})
+}
+
+// compareWithSS compares the sums of each type with the rows that ss prints.
+func compareWithSS(t *testing.T, plugin string) {
+	e2e.Need(t, "iproute2", "ss")
+	for socketType, flags := range map[string]string{"tcp": "-4tanH", "tcp6": "-6tanH", "udp": "-4uanH", "udp6": "-6uanH"} {
+		want := strings.Count(e2e.Run(t, "ss", flags), "\n")
+		output, _ := runAs(t, 0, plugin, "--conn-type", socketType)
+		got := 0
+		for _, count := range counts(t, output) {
+			got += count
+		}
+		if got != want {
+			t.Errorf("%s: got %d, ss shows %d", socketType, got, want)
+		}
+	}
+}
+
+// nobody is the id of the user and the group that Debian gives to nobody.
+const nobody = 65534
+
+// runAs runs a program as the user, 0 being the user of the tests.
+func runAs(t *testing.T, user uint32, path string, arguments ...string) (string, int) {
+	t.Helper()
+	command := exec.Command(path, arguments...)
+	if user != 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+	}
+	return outputOf(t, command)
+}
+
+func init() { helpers["churn"] = churn }
+
+// churn opens and closes connections to an address, a number of them at a time,
+// until it is killed or a minute is over.
+func churn() {
+	address := os.Args[1]
+	turnover, _ := strconv.Atoi(os.Args[2])
+	for range turnover {
+		go func() {
+			for {
+				connection, err := stdnet.Dial("tcp4", address)
+				if err != nil {
+					os.Exit(1)
+				}
+				_ = connection.(*stdnet.TCPConn).SetLinger(0) // no TIME_WAIT, the ports would run out
+				_ = connection.Close()
+			}
+		}()
+	}
+	time.Sleep(time.Minute)
+}
+
+// opened returns how many connections were begun in this network namespace.
+func opened(t *testing.T) int {
+	t.Helper()
+	content, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows [][]string
+	for line := range strings.Lines(string(content)) {
+		if strings.HasPrefix(line, "Tcp:") {
+			rows = append(rows, strings.Fields(line))
+		}
+	}
+	number, err := strconv.Atoi(rows[1][slices.Index(rows[0], "ActiveOpens")])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number
+}
+
+// acceptAll accepts connections and closes each as soon as its peer has.
+func acceptAll(listener stdnet.Listener) {
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, connection)
+			_ = connection.Close()
+		}()
+	}
+}
+
+func TestCountsUnderChurnArePossible(t *testing.T) {
+	if !e2e.OwnNetwork(t) {
+		return
+	}
+	const fixed, turnover = 300, 64
+	listener, err := stdnet.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go acceptAll(listener)
+	for range fixed {
+		connection, err := stdnet.Dial("tcp4", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+	}
+	e2e.Start(t, helper("churn", listener.Addr().String(), fmt.Sprint(turnover)))
+
+	listening := Group{Type: "tcp", Status: "LISTEN"}
+	established := Group{Type: "tcp", Status: "ESTABLISHED"}
+	most := 0
+	for range 500 {
+		before := opened(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		config := Config{Source: sourceNetlink, Selection: Selection{Types: []string{"tcp", "tcp6"}}}
+		reading, err := count(liveParts(ctx, config), config.Selection, nil)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Each end of a connection that was open at some time meanwhile counts.
+		possible := 2 * (fixed + turnover + opened(t) - before)
+		for _, group := range reading.Groups {
+			number := group.Count
+			group.Count = 0
+			switch {
+			case group == listening && number != 1:
+				t.Fatalf("%d listening sockets", number)
+			case group == established:
+				most = max(most, number)
+				if number < 2*fixed || number > possible {
+					t.Fatalf("%d established sockets, %d to %d are possible", number, 2*fixed, possible)
+				}
+			}
+		}
+	}
+	if most == 2*fixed {
+		t.Error("no connection came or went meanwhile")
+	}
+}
+
+func TestVerboseNamesTheSourceAndWhyAnotherWasNotUsed(t *testing.T) {
+	output, code := run(t, "--verbose", "--conn-type", "udp")
+	lines := strings.Split(output, "\n")
+	if code != 0 || len(lines) != 3 || !strings.HasSuffix(lines[1], " ms") || !strings.Contains(lines[1], " sockets counted, read from netlink in ") {
+		t.Errorf("got %d %s", code, output)
+	}
+	reading := Reading{Sockets: 7, Sources: []string{sourceNetlink, sourceGopsutil}}
+	for range attempts {
+		reading.Failures = append(reading.Failures, failure{"udp6", sourceNetlink, unix.ENOENT})
+	}
+	got := notes(reading, 1500*time.Microsecond, Config{Verbose: true})
+	want := "7 sockets counted, read from netlink and gopsutil in 1.5 ms (netlink udp6: no such file or directory)"
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+// kernelRecords yields the recorded sockets of all types, again and again.
+func kernelRecords(b *testing.B, sockets int) iter.Seq2[net.ConnectionStat, error] {
+	messages := kernelMessages(b, "tcp6")
+	d := mustDump(b, "tcp6")
+	return func(yield func(net.ConnectionStat, error) bool) {
+		for i := range sockets {
+			if !yield(d.parse(messages[i%len(messages)])) {
+				return
+			}
+		}
+	}
+}
+
+// BenchmarkParseAndCount measures one socket, from the kernel's message to the
+// count.
+func BenchmarkParseAndCount(b *testing.B) {
+	records := kernelRecords(b, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	if _, err := tally(records); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	messages := kernelMessages(b, "tcp6")
+	d := mustDump(b, "tcp6")
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := d.parse(messages[i%len(messages)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestNothingIsAllocatedForASocket(t *testing.T) {
+	result := testing.Benchmark(BenchmarkParseAndCount)
+	if result.AllocsPerOp() != 0 {
+		t.Errorf("%d allocations for each socket", result.AllocsPerOp())
+	}
+}
