@@ -36,17 +36,62 @@ Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 type Config struct {
 	Answer     string // what --help or --version prints; nothing else is to be done
 	Selection  Selection
-	Nothing    string  // what to say when no socket is selected
+	Filter     Filter
+	MinIdle    time.Duration // 0: sockets count however busy they are
+	Netns      string        // the network namespace: netnsSelf, netnsAll, a name, a process id or a path
+	Nothing    string        // what to say when no socket is selected
+	By         Grouping
+	Top        int     // how many groups are printed where there can be many, 0 for all
 	Expected   []Group // to be reported even with no socket in them
 	Warning    Thresholds
 	Critical   Thresholds
 	AlwaysOK   bool
 	NoPerfdata bool
+	NoDetails  bool
 	Recording  *Recording // nil: the live system
 	Source     string     // one of sources
 	Timeout    time.Duration
 	Verbose    bool
 	Debug      bool
+
+	withOwners bool // owners and peers are needed whatever the grouping
+}
+
+// names tells whether a threshold names the group.
+func (c *Config) names(group string) bool {
+	return c.Warning.first(group) != nil || c.Critical.first(group) != nil
+}
+
+// needs returns which fields of the records the grouping and the filters need.
+func (c *Config) needs() needs {
+	n := needs{
+		process:       c.By.has(byProcess) || !c.Filter.Processes.isEmpty(),
+		user:          c.By.has(byUser) || !c.Filter.Users.isEmpty(),
+		localAddress:  c.By.has(byLocalAddress) || !c.Filter.LocalAddresses.isEmpty(),
+		remoteAddress: c.By.has(byRemoteAddress) || !c.Filter.RemoteAddresses.isEmpty(),
+	}
+	// Only on Linux a socket has a user of its own, elsewhere its process has.
+	n.process = n.process || n.user && thisSystem != "linux"
+	if c.withOwners {
+		n = needs{process: true, user: true, localAddress: true, remoteAddress: true}
+	}
+	return n
+}
+
+// tally returns the tally of the grouping and the filters.
+func (c *Config) tally() tally {
+	t := tally{grouping: c.By, needs: c.needs()}
+	f := &c.Filter
+	if !f.LocalPorts.isEmpty() || !f.RemotePorts.isEmpty() || !f.LocalAddresses.isEmpty() || !f.RemoteAddresses.isEmpty() {
+		t.accepts = f.matches
+	}
+	return t
+}
+
+// everything returns the configuration without what narrows the sockets, but
+// in the same network namespaces and from the same source.
+func (c *Config) everything() Config {
+	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording}
 }
 
 // The values of --source. Only Linux has netlink.
@@ -58,16 +103,28 @@ const (
 
 var sources = []string{sourceAuto, sourceNetlink, sourceGopsutil}
 
+// Values of --netns.
+const (
+	netnsSelf = "self"
+	netnsAll  = "all"
+)
+
 // arguments is the command line as it was typed. The flags that every plugin
 // has are in go-check's own configuration.
 type arguments struct {
 	*check.Config
-	types, statuses   []string
-	warning, critical []string
-	zero, alwaysOK    bool
-	noPerfdata        bool
-	source, test      string
-	help              bool
+	types, statuses                 []string
+	warning, critical               []string
+	by                              []string
+	top                             int
+	localPorts, remotePorts         []string
+	localAddresses, remoteAddresses []string
+	processes, users                []string
+	minIdle, netns, source          string
+	zero, alwaysOK                  bool
+	noPerfdata, noDetails           bool
+	test                            string
+	help                            bool
 }
 
 // newArguments returns the defaults, and the flags bound to them in FlagSet.
@@ -83,17 +140,36 @@ func newArguments() *arguments {
 		strings.ToLower(strings.Join(statuses, ", ")))
 	flags.StringArrayVarP(&a.warning, "warning", "w", nil, "WARNING where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArrayVarP(&a.critical, "critical", "c", nil, "CRITICAL where a count is outside the range: `[GROUP=]RANGE`")
+	flags.StringArrayVar(&a.by, "by", nil, "Group by this `DIMENSION` (default type,status): "+joinDimensions(dimensions))
+	flags.IntVar(&a.top, "top", 10, "Print at most `N` groups where they are not only by type and status; 0 prints all")
+	flags.StringArrayVar(&a.localPorts, "local-port", nil, "Count only sockets on this local `PORT`: a number or a range (8000-8100); a leading ! excludes, here and below")
+	flags.StringArrayVar(&a.remotePorts, "remote-port", nil, "Count only sockets with this `PORT` of the peer")
+	flags.StringArrayVar(&a.localAddresses, "local-address", nil, "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)")
+	flags.StringArrayVar(&a.remoteAddresses, "remote-address", nil, "Count only sockets with this `ADDRESS` of the peer, or one in this network")
+	flags.StringArrayVar(&a.processes, "process", nil, "Count only sockets of processes of this `NAME`")
+	flags.StringArrayVar(&a.users, "user", nil, "Count only sockets of this `USER`: a name or an id")
+	flags.StringVar(&a.minIdle, "min-idle", "", "Count only TCP connections without traffic for this `DURATION` (90s, 5m); Linux")
+	flags.StringVar(&a.netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
 	flags.StringVar(&a.source, "source", sourceAuto, "Read the sockets from this `SOURCE`: netlink (Linux), gopsutil, or auto for the best that works")
 	flags.BoolVar(&a.zero, "zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
+	flags.BoolVar(&a.noDetails, "no-details", false, "Do not say who holds the sockets of a group in violation, and where they go")
 	flags.BoolVar(&a.alwaysOK, "always-ok", false, "Exit with 0 whatever was found")
 	flags.BoolVar(&a.noPerfdata, "no-perfdata", false, "Print no performance data")
 	flags.StringVar(&a.test, "test", "", "Judge a recording instead of the live system: `STDOUT[,STDERR[,RETC]]`, two files and an exit code")
 	flags.IntVarP(&a.Timeout, "timeout", "t", a.Timeout, "Give up with UNKNOWN after this many `SECONDS`")
-	flags.BoolVarP(&a.Verbose, "verbose", "v", false, "Say more about what was done")
-	flags.BoolVarP(&a.Debug, "debug", "d", false, "Say what went wrong inside, with a stack trace")
+	flags.BoolVarP(&a.Verbose, "verbose", "v", false, "Say how many sockets were counted, and how")
+	flags.BoolVarP(&a.Debug, "debug", "d", false, "Say on standard error what was done, with a stack trace where the check fails")
 	flags.BoolVarP(&a.PrintVersion, "version", "V", false, "Print the version and exit with 3")
 	flags.BoolVarP(&a.help, "help", "h", false, "Print this help and exit with 3")
 	return a
+}
+
+func joinDimensions(list []Dimension) string {
+	var texts []string
+	for _, dimension := range list {
+		texts = append(texts, string(dimension))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // usage returns the help text.
@@ -127,55 +203,207 @@ func (a *arguments) check() (Config, error) {
 	config := Config{
 		AlwaysOK:   a.alwaysOK,
 		NoPerfdata: a.noPerfdata,
+		NoDetails:  a.noDetails,
+		Top:        a.top,
+		Netns:      a.netns,
+		Source:     a.source,
 		Timeout:    time.Duration(a.Timeout) * time.Second,
 		Verbose:    a.Verbose,
 		Debug:      a.Debug,
 	}
-	var err error
-	if config.Selection.Types, err = parseChoices(a.types, "type", socketTypes, knownType); err != nil {
-		return Config{}, fmt.Errorf("--conn-type: %w", err)
-	}
-	if config.Selection.Statuses, err = parseChoices(a.statuses, "status", statuses, canonicalStatus); err != nil {
-		return Config{}, fmt.Errorf("--conn-status: %w", err)
-	}
-	switch config.Source = a.source; {
-	case !slices.Contains(sources, a.source):
-		return Config{}, fmt.Errorf("--source: unknown source %s: use %s", quote(a.source), strings.Join(sources, ", "))
-	case a.source == sourceNetlink && thisSystem != "linux":
-		return Config{}, fmt.Errorf("--source: netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
-	}
-	config.Nothing = fmt.Sprintf("No connections of type %q in status %q found.",
-		choicesText(config.Selection.Types), choicesText(config.Selection.Statuses))
-
-	if a.zero {
-		config.Expected = config.Selection.groups(thisSystem)
-	}
-	for _, level := range []struct {
-		flag       string
-		items      []string
-		thresholds *Thresholds
+	for _, step := range []struct {
+		flag  string
+		check func(*Config) error
 	}{
-		{"--warning", a.warning, &config.Warning},
-		{"--critical", a.critical, &config.Critical},
+		{"conn-type", a.checkTypes},
+		{"conn-status", a.checkStatuses},
+		{"by", a.checkGrouping},
+		{"top", a.checkTop},
+		{"local-port", choose(&config.Filter.LocalPorts, a.localPorts, parsePorts)},
+		{"remote-port", choose(&config.Filter.RemotePorts, a.remotePorts, parsePorts)},
+		{"local-address", choose(&config.Filter.LocalAddresses, a.localAddresses, parseNetwork)},
+		{"remote-address", choose(&config.Filter.RemoteAddresses, a.remoteAddresses, parseNetwork)},
+		{"process", choose(&config.Filter.Processes, a.processes, parseName)},
+		{"user", choose(&config.Filter.Users, a.users, parseName)},
+		{"min-idle", a.checkMinIdle},
+		{"netns", a.checkNetns},
+		{"source", a.checkSource},
+		{"zero", a.checkZero},
+		{"warning", func(c *Config) error { return a.checkThresholds(c, a.warning, &c.Warning) }},
+		{"critical", func(c *Config) error { return a.checkThresholds(c, a.critical, &c.Critical) }},
+		{"test", a.checkTest},
 	} {
-		if *level.thresholds, err = parseThresholds(splitLists(level.items)); err == nil {
-			err = config.Selection.allows(*level.thresholds)
-		}
-		if err != nil {
-			return Config{}, fmt.Errorf("%s: %w", level.flag, err)
-		}
-		for groupName := range *level.thresholds {
-			if group, full := named(groupName); full {
-				config.Expected = append(config.Expected, group)
-			}
-		}
-	}
-	if a.FlagSet.Changed("test") {
-		if config.Recording, err = parseRecording(a.test); err != nil {
-			return Config{}, fmt.Errorf("--test: %w", err)
+		if err := step.check(&config); err != nil {
+			return Config{}, fmt.Errorf("--%s: %w", step.flag, err)
 		}
 	}
 	return config, nil
+}
+
+func (a *arguments) checkTypes(c *Config) (err error) {
+	c.Selection.Types, err = parseNames(a.types, "type", socketTypes, knownType)
+	return err
+}
+
+func (a *arguments) checkStatuses(c *Config) (err error) {
+	c.Selection.Statuses, err = parseNames(a.statuses, "status", statuses, canonicalStatus)
+	c.Nothing = fmt.Sprintf("No connections of type %q in status %q found.",
+		namesText(c.Selection.Types), namesText(c.Selection.Statuses))
+	return err
+}
+
+func (a *arguments) checkGrouping(c *Config) error {
+	for _, item := range splitLists(a.by) {
+		dimension := Dimension(strings.ToLower(item))
+		switch {
+		case !slices.Contains(dimensions, dimension):
+			return fmt.Errorf("unknown dimension %s: use %s", quote(item), joinDimensions(dimensions))
+		case c.By.has(dimension):
+			return fmt.Errorf("the dimension %s is given twice", quote(item))
+		case dimension == byNetns && !a.onLiveLinux() && !a.isRecording():
+			return errOnlyLinux("netns")
+		}
+		c.By = append(c.By, dimension)
+	}
+	if len(c.By) == 0 {
+		c.By = defaultGrouping
+	}
+	return nil
+}
+
+func (a *arguments) checkTop(*Config) error {
+	if a.top < 0 {
+		return fmt.Errorf("%d is not possible, use 0 for all groups or more", a.top)
+	}
+	return nil
+}
+
+// onLiveLinux tells whether there is a kernel to ask for what only Linux knows.
+func (a *arguments) onLiveLinux() bool { return thisSystem == "linux" && !a.isRecording() }
+
+func (a *arguments) isRecording() bool { return a.FlagSet.Changed("test") }
+
+func errOnlyLinux(what string) error {
+	return fmt.Errorf("%s is only known on a live Linux system", what)
+}
+
+// openStatuses are those of connections that have had traffic and may have more.
+var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK"}
+
+func (a *arguments) checkMinIdle(c *Config) (err error) {
+	if a.minIdle == "" && !a.FlagSet.Changed("min-idle") {
+		return nil
+	}
+	if c.MinIdle, err = time.ParseDuration(a.minIdle); err != nil || c.MinIdle <= 0 {
+		return fmt.Errorf("%s is not a duration: use one above 0 such as 90s, 5m or 1h30m", quote(a.minIdle))
+	}
+	if !a.onLiveLinux() {
+		return errOnlyLinux("how long a connection is idle")
+	}
+	if c.Selection.Types = narrow(c.Selection.Types, []string{"tcp", "tcp6"}); len(c.Selection.Types) == 0 {
+		return errors.New("only TCP connections can be idle: add tcp or tcp6 to --conn-type")
+	}
+	if c.Selection.Statuses = narrow(c.Selection.Statuses, openStatuses); len(c.Selection.Statuses) == 0 {
+		return fmt.Errorf("only connections can be idle: add one of %s to --conn-status", strings.ToLower(strings.Join(openStatuses, ", ")))
+	}
+	return nil
+}
+
+// narrow returns what of the list, where an empty one has everything, is in the
+// other one.
+func narrow(list, to []string) []string {
+	if len(list) == 0 {
+		return to
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(item string) bool { return !slices.Contains(to, item) })
+}
+
+func (a *arguments) checkNetns(c *Config) error {
+	switch {
+	case a.netns == "":
+		return errors.New("it is empty: use self, all, a name under /run/netns, a process id or a path")
+	case a.netns != netnsSelf && !a.onLiveLinux():
+		return errOnlyLinux("a network namespace")
+	}
+	return nil
+}
+
+func (a *arguments) checkSource(c *Config) error {
+	switch {
+	case !slices.Contains(sources, a.source):
+		return fmt.Errorf("unknown source %s: use %s", quote(a.source), strings.Join(sources, ", "))
+	case a.source == sourceNetlink && thisSystem != "linux":
+		return fmt.Errorf("netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
+	case a.source == sourceGopsutil && c.MinIdle > 0:
+		return errors.New("gopsutil does not know how long a connection is idle: leave out --min-idle or --source")
+	case a.source == sourceGopsutil && c.Netns != netnsSelf:
+		return errors.New("gopsutil reads this network namespace only: leave out --netns or --source")
+	}
+	return nil
+}
+
+func (a *arguments) checkZero(c *Config) error {
+	if !a.zero {
+		return nil
+	}
+	if !c.By.isPlain() {
+		return errors.New("it goes with --by type and status only: which groups of another dimension there can be is not known")
+	}
+	for _, key := range c.Selection.kinds(thisSystem) {
+		c.expect(c.By.group(key, part{}))
+	}
+	return nil
+}
+
+// expect adds a group that is to be reported even without a socket.
+func (c *Config) expect(group Group) {
+	if !slices.ContainsFunc(c.Expected, func(g Group) bool { return g.is(group.Alias) }) {
+		c.Expected = append(c.Expected, group)
+	}
+}
+
+// checkThresholds reads the thresholds of a level, and expects the groups that
+// they name in full.
+func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thresholds) error {
+	var groups []groupName
+	var err error
+	if *thresholds, groups, err = parseThresholds(splitLists(lists), c.By); err != nil {
+		return err
+	}
+	for _, group := range groups {
+		switch {
+		case group.name == totalGroup:
+		case group.name == ephemeralGroup:
+			if !a.onLiveLinux() {
+				return errOnlyLinux("the use of ephemeral ports")
+			}
+		case !c.By.isPlain():
+			c.expect(Group{Text: group.text, Label: strings.ReplaceAll(group.text, "::", ":"), Alias: group.text})
+		default:
+			if err := c.Selection.allows(group); err != nil {
+				return err
+			}
+			if group.isWholeLabel {
+				c.expect(c.By.group(keyOf(group.socketType, group.status), part{}))
+			}
+		}
+	}
+	return nil
+}
+
+func (a *arguments) checkTest(c *Config) (err error) {
+	if a.isRecording() {
+		c.Recording, err = parseRecording(a.test)
+	}
+	return err
+}
+
+// choose returns the check of a list of items to match with.
+func choose[T any](into *choice[T], lists []string, parse func(string) (T, error)) func(*Config) error {
+	return func(*Config) (err error) {
+		*into, err = parseChoice(lists, parse)
+		return err
+	}
 }
 
 // splitLists returns the items of lists that are separated by commas.
@@ -194,9 +422,9 @@ func knownType(spelling string) (name string, known bool) {
 	return name, slices.Contains(socketTypes, name)
 }
 
-// parseChoices returns the canonical names of the items, each once, in the
+// parseNames returns the canonical names of the items, each once, in the
 // order given; none where everything is wanted.
-func parseChoices(lists []string, what string, choices []string, canonical func(string) (string, bool)) ([]string, error) {
+func parseNames(lists []string, what string, choices []string, canonical func(string) (string, bool)) ([]string, error) {
 	var chosen []string
 	all := false
 	for _, item := range splitLists(lists) {
@@ -216,48 +444,28 @@ func parseChoices(lists []string, what string, choices []string, canonical func(
 	return chosen, nil
 }
 
-func choicesText(chosen []string) string {
+func namesText(chosen []string) string {
 	if len(chosen) == 0 {
 		return "all"
 	}
 	return strings.ToLower(strings.Join(chosen, ","))
 }
 
-// allows returns an error where a threshold is for a group that can never be
-// counted.
-func (s Selection) allows(thresholds Thresholds) error {
-	for name := range thresholds {
-		group, full := named(name)
-		switch {
-		case name == "" || name == totalGroup:
-			continue
-		case full && isUDP(group.Type) != (group.Status == statusNone):
-			return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", quote(name))
-		case !full && slices.Contains(socketTypes, name):
-			group = Group{Type: name}
-		case !full:
-			group = Group{Status: name}
-		}
-		if !s.includesSome(group) {
-			return fmt.Errorf("the group %s is left out by --conn-type or --conn-status", quote(name))
-		}
+// allows returns an error where the group can never be counted.
+func (s Selection) allows(group groupName) error {
+	if group.socketType != "" && group.status != "" && isUDP(group.socketType) != (group.status == statusNone) {
+		return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", quote(group.text))
 	}
-	return nil
-}
-
-// includesSome tells whether some socket of the group can be selected. An empty
-// type or status stands for any.
-func (s Selection) includesSome(group Group) bool {
 	for _, socketType := range socketTypes {
 		for _, status := range statuses {
-			if (group.Type == "" || group.Type == socketType) &&
-				(group.Status == "" || group.Status == status) &&
+			if (group.socketType == "" || group.socketType == socketType) &&
+				(group.status == "" || group.status == status) &&
 				isUDP(socketType) == (status == statusNone) && s.includes(socketType, status) {
-				return true
+				return nil
 			}
 		}
 	}
-	return false
+	return fmt.Errorf("the group %s is left out by what is selected", quote(group.text))
 }
 
 // flagError says what pflag found, without the names of Go functions and types.

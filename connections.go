@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,37 +104,36 @@ func (s Selection) includes(socketType, status string) bool {
 		(len(s.Statuses) == 0 || slices.Contains(s.Statuses, status))
 }
 
-// groups returns all selected groups that the operating system can have, in
-// runtime.GOOS's spelling.
-func (s Selection) groups(system string) []Group {
-	var groups []Group
+// kinds returns all selected types and statuses that the operating system, in
+// runtime.GOOS's spelling, can have.
+func (s Selection) kinds(system string) []key {
+	var kinds []key
 	for _, socketType := range socketTypes {
 		for _, status := range statuses {
 			only, rare := rareStatuses[status]
 			if isUDP(socketType) == (status == statusNone) && s.includes(socketType, status) &&
 				(!rare || slices.Contains(only, system)) {
-				groups = append(groups, Group{Type: socketType, Status: status})
+				kinds = append(kinds, keyOf(socketType, status))
 			}
 		}
 	}
-	return groups
+	return kinds
+}
+
+// keyOf returns the key of the sockets of that type in that status.
+func keyOf(socketType, status string) key {
+	k := key{family: afInet, kind: sockStream, status: status}
+	if strings.HasSuffix(socketType, "6") {
+		k.family = afInet6[0]
+	}
+	if isUDP(socketType) {
+		k.kind = sockDgram
+	}
+	return k
 }
 
 // thisSystem is the operating system whose groups --zero reports.
 const thisSystem = runtime.GOOS
-
-// Group is a set of sockets that are counted together.
-type Group struct {
-	Type   string
-	Status string
-	Count  int
-}
-
-// label names the group in performance data and in thresholds.
-func (g Group) label() string { return g.Type + "_" + g.Status }
-
-// text names the group for a person.
-func (g Group) text() string { return g.Type + " " + strings.ReplaceAll(g.Status, "_", " ") }
 
 // source is a way to read sockets.
 type source struct {
@@ -147,14 +145,14 @@ type source struct {
 // one first.
 type part struct {
 	name    string // the type, "" where the part has all
+	netns   string // the name of the network namespace, "" where it is not needed
+	names   names  // nil where owners have no names
 	sources []source
+	ports   func() (portSpace, error) // nil where that is not known
 }
 
-// kind is what a record says of the group that it belongs to.
-type kind struct {
-	family, socketType uint32
-	status             string
-}
+// errVanished says that a part of the host is no longer there.
+var errVanished = errors.New("the network namespace is gone")
 
 // failure is a source that could not read a part.
 type failure struct {
@@ -166,102 +164,108 @@ type failure struct {
 type Reading struct {
 	Groups   []Group
 	Sockets  int       // in the groups
+	Unseen   int       // sockets whose process this user may not see, where that matters
 	Sources  []string  // the names of those that were used, each once
 	Failures []failure // of sources for which another one served
 }
 
-// count adds up the selected sockets by type and status. It is the only place
-// where sockets become numbers. The expected groups are there even with no
-// socket in them. The groups come back sorted: most sockets first, equal counts
-// in the order of the types and then of the names of the statuses.
+// count adds up the selected sockets by group. It is the only place where
+// sockets become numbers. The expected groups are there even with no socket in
+// them. The groups come back sorted, most sockets first.
 //
 // An error says why some part could not be read by any of its sources.
-func count(parts []part, selection Selection, expected []Group) (Reading, error) {
+func count(parts iter.Seq[part], config Config) (Reading, error) {
 	var reading Reading
-	counts := map[Group]int{} // the keys have no count of their own
-	for _, group := range expected {
-		counts[group] = 0
-	}
-	for _, part := range parts {
-		kinds, used, failures := part.read()
-		if kinds == nil {
+	tally := config.tally()
+	groups := map[string]*Group{} // by label
+	for part := range parts {
+		counts, used, failures := read(part, tally.of)
+		if counts == nil {
 			return Reading{}, unreadable(part, failures)
 		}
 		reading.Failures = append(reading.Failures, failures...)
 		if !slices.Contains(reading.Sources, used) {
 			reading.Sources = append(reading.Sources, used)
 		}
-		for kind, sockets := range kinds {
-			if group, counted := kind.group(); counted && selection.includes(group.Type, group.Status) {
-				counts[group] += sockets
-				reading.Sockets += sockets
+		for key, sockets := range counts {
+			if !config.counts(key, part) {
+				continue
 			}
+			if tally.needs.process && processName(key, part) == unseen {
+				reading.Unseen += sockets
+			}
+			if !config.Filter.matchesProcess(key, part) {
+				continue
+			}
+			group := config.By.group(key, part)
+			if groups[group.Label] == nil {
+				groups[group.Label] = &group
+			}
+			groups[group.Label].Count += sockets
+			reading.Sockets += sockets
 		}
 	}
-	for group, sockets := range counts {
-		group.Count = sockets
-		reading.Groups = append(reading.Groups, group)
+	for _, group := range groups {
+		reading.Groups = append(reading.Groups, *group)
 	}
-	slices.SortFunc(reading.Groups, func(a, b Group) int {
-		return cmp.Or(
-			cmp.Compare(b.Count, a.Count),
-			cmp.Compare(slices.Index(socketTypes, a.Type), slices.Index(socketTypes, b.Type)),
-			cmp.Compare(a.Status, b.Status),
-		)
-	})
+	for _, expected := range config.Expected {
+		if !slices.ContainsFunc(reading.Groups, func(g Group) bool { return g.is(expected.Alias) }) {
+			reading.Groups = append(reading.Groups, expected)
+		}
+	}
+	slices.SortFunc(reading.Groups, compareGroups)
 	return reading, nil
 }
 
-// group returns the group of the sockets of this kind, and whether they count
-// at all.
-func (k kind) group() (Group, bool) {
-	group := Group{Type: socketType(k.family, k.socketType), Status: statusNone}
-	if group.Type != "" && !isUDP(group.Type) && k.status != "" {
-		group.Status, _ = canonicalStatus(k.status)
-		group.Status = printable(group.Status)
-	}
-	return group, group.Type != ""
+// counts tells whether the sockets with this key are selected, but for the
+// filter on processes. The filters on ports and addresses have been applied
+// before.
+func (c *Config) counts(k key, part part) bool {
+	socketType, status := k.kindOf()
+	return socketType != "" && c.Selection.includes(socketType, status) && c.Filter.matchesUser(k, part)
 }
 
-// read tallies the part with the first of its sources that can read all of it,
-// and returns the name of that source. The tally is nil where none could.
-func (p part) read() (kinds map[kind]int, used string, failures []failure) {
-	for _, source := range p.sources {
-		kinds, err := tally(source.records)
+// hidden returns an error where a number that was asked for depends on
+// processes that this user may not see.
+func (r Reading) hidden(config Config) error {
+	what := ""
+	switch names := slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude); {
+	case r.Unseen == 0 || config.Recording != nil:
+		return nil
+	case len(names) > 0 && !slices.Contains(names, unseen):
+		what = "--process cannot be told"
+	case config.By.has(byProcess) && len(config.Expected) > 0:
+		what = "the group " + quote(config.Expected[0].Text) + " cannot be counted"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s: %s", what, r.unseenText())
+}
+
+// unseenText says what this user may not see, and which rights would show it.
+func (r Reading) unseenText() string {
+	rights := "an administrator sees them"
+	if thisSystem == "linux" {
+		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+	}
+	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", r.Unseen, unseen, rights)
+}
+
+// read returns what the function makes of the records of the first source that
+// can read all of the part, and the name of that source. The result is nil
+// where none could.
+func read[T comparable](part part, of func(iter.Seq2[net.ConnectionStat, error]) (map[T]int, error)) (counts map[T]int, used string, failures []failure) {
+	for _, source := range part.sources {
+		counts, err := of(source.records)
 		if err == nil {
-			return kinds, source.name, failures
+			return counts, source.name, failures
 		}
-		failures = append(failures, failure{p.name, source.name, err})
+		failures = append(failures, failure{part.name, source.name, err})
 		if errors.Is(err, context.DeadlineExceeded) {
 			break // no time is left for another one
 		}
 	}
 	return nil, "", failures
-}
-
-// tally counts the records by kind: spellings are folded once for each kind,
-// not once for each record. An error among the records is returned at once:
-// half a reading is no reading.
-func tally(records iter.Seq2[net.ConnectionStat, error]) (map[kind]int, error) {
-	kinds := map[kind]int{}
-	var last kind // the sockets of a kind come in long runs
-	run := 0
-	for record, err := range records {
-		if err != nil {
-			return nil, err
-		}
-		next := kind{record.Family, record.Type, record.Status}
-		if next != last && run > 0 {
-			kinds[last] += run
-			run = 0
-		}
-		last = next
-		run++
-	}
-	if run > 0 {
-		kinds[last] += run
-	}
-	return kinds, nil
 }
 
 // unreadable says why no source could read the part. Only the last failure of
@@ -276,5 +280,9 @@ func unreadable(part part, failures []failure) error {
 			reasons = append(reasons, failure.source+": "+failure.err.Error())
 		}
 	}
-	return fmt.Errorf("the %s sockets cannot be read: %s", part.name, strings.Join(reasons, "; "))
+	where := ""
+	if part.netns != "" {
+		where = " of the network namespace " + outsideName(part.netns)
+	}
+	return fmt.Errorf("the %s sockets%s cannot be read: %s", part.name, where, strings.Join(reasons, "; "))
 }

@@ -17,12 +17,12 @@ import (
 //
 // gopsutil leaves out rows that look alike (SO_REUSEPORT listeners, UDP sockets
 // bound alike).
-func gopsutilSource(ctx context.Context, selection Selection) func(string) iter.Seq2[net.ConnectionStat, error] {
+func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[net.ConnectionStat, error] {
 	kind := "inet"
-	if len(selection.Types) == 1 {
-		kind = map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[selection.Types[0]]
+	if types := config.Selection.Types; len(types) == 1 {
+		kind = map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[types[0]]
 	}
-	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind) })
+	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind, config.needs()) })
 	return func(wanted string) iter.Seq2[net.ConnectionStat, error] {
 		return func(yield func(net.ConnectionStat, error) bool) {
 			connections, err := read()
@@ -34,6 +34,9 @@ func gopsutilSource(ctx context.Context, selection Selection) func(string) iter.
 				if wanted != "" && socketType(connection.Family, connection.Type) != wanted {
 					continue
 				}
+				if status, _ := canonicalStatus(connection.Status); connection.Pid == pidUnseen && (status == "TIME_WAIT" || status == "SYN_RECV") {
+					connection.Pid = pidNothing // no process holds these
+				}
 				if !yield(connection, nil) {
 					return
 				}
@@ -42,12 +45,18 @@ func gopsutilSource(ctx context.Context, selection Selection) func(string) iter.
 	}
 }
 
-func readGopsutil(ctx context.Context, kind string) ([]net.ConnectionStat, error) {
-	connections, err := readConnections(ctx, kind)
+// usesLsof tells whether gopsutil runs lsof on this system.
+const usesLsof = runtime.GOOS == "darwin" || runtime.GOOS == "freebsd"
+
+func readGopsutil(ctx context.Context, kind string, needs needs) ([]net.ConnectionStat, error) {
+	connections, err := readConnections(ctx, kind, needs)
 	switch {
 	case ctx.Err() != nil:
 		// gopsutil takes the output of an lsof that was stopped for whole.
 		return nil, ctx.Err()
+	case err == nil && len(connections) == 0 && usesLsof:
+		// gopsutil does not tell an lsof that failed from one that found nothing.
+		return nil, errors.New("lsof lists no sockets at all, which is not to be believed: run lsof -i to see why")
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
 	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error

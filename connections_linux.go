@@ -6,7 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
+	"net/netip"
 	"os"
+	"strings"
+	"time"
+	"unsafe"
 
 	"github.com/mdlayher/netlink"
 	"github.com/shirou/gopsutil/v3/net"
@@ -40,6 +45,10 @@ const (
 	sizeofInetDiagMsg   = 72 // struct inet_diag_msg, without the attributes behind it
 )
 
+// inetDiagInfo is the attribute with a struct tcp_info (INET_DIAG_INFO in
+// include/uapi/linux/inet_diag.h).
+const inetDiagInfo = 2
+
 // messageBufferSize is the most that the kernel puts into one datagram of a
 // dump (netlink_recvmsg in net/netlink/af_netlink.c).
 const messageBufferSize = 32 << 10
@@ -47,28 +56,55 @@ const messageBufferSize = 32 << 10
 // attempts is how often a dump that breaks off is begun anew.
 const attempts = 3
 
-// liveParts returns the selected sockets of this host, a part for each type.
-func liveParts(ctx context.Context, config Config) []part {
-	diag := &sockDiag{dial: func() (*netlink.Conn, error) { return dialSockDiag(ctx) }}
-	fallback := gopsutilSource(ctx, config.Selection)
-	var parts []part
-	for _, socketType := range socketTypes {
-		dump, wanted := newDump(socketType, config.Selection)
-		if !wanted {
-			continue
+// liveParts returns the selected sockets of this host, a part for each network
+// namespace and type. An error is a part that cannot be read.
+func liveParts(ctx context.Context, config Config) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		spaces, err := namespaces(config.Netns, config.By.has(byNetns) || config.Netns == netnsAll)
+		if err != nil {
+			yield(part{sources: []source{{sourceNetlink, failing(err)}}})
+			return
 		}
-		part := part{name: socketType}
-		if config.Source != sourceGopsutil {
-			for range attempts {
-				part.sources = append(part.sources, source{sourceNetlink, diag.records(dump)})
+		fallback := gopsutilSource(ctx, config)
+		names := newProcNames()
+		owners := &holders{}
+		for _, space := range spaces {
+			diag := &sockDiag{
+				dial:    func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
+				needs:   config.needs(),
+				holders: owners,
+
+				mayVanish: space.mayVanish,
 			}
+			for _, socketType := range socketTypes {
+				dump, wanted := newDump(socketType, config.Selection)
+				if !wanted {
+					continue
+				}
+				dump.idle = config.MinIdle
+				part := part{name: socketType, netns: space.name, names: names, ports: space.ports}
+				if config.Source != sourceGopsutil {
+					for range attempts {
+						part.sources = append(part.sources, source{sourceNetlink, diag.records(dump)})
+					}
+				}
+				// gopsutil knows this namespace only, and not how long a connection is idle.
+				if config.Source != sourceNetlink && len(space.paths) == 0 && config.MinIdle == 0 {
+					part.sources = append(part.sources, source{sourceGopsutil, fallback(socketType)})
+				}
+				if !yield(part) {
+					diag.close()
+					return
+				}
+			}
+			diag.close()
 		}
-		if config.Source != sourceNetlink {
-			part.sources = append(part.sources, source{sourceGopsutil, fallback(socketType)})
-		}
-		parts = append(parts, part)
 	}
-	return parts
+}
+
+// failing yields the error.
+func failing(err error) iter.Seq2[net.ConnectionStat, error] {
+	return func(yield func(net.ConnectionStat, error) bool) { yield(net.ConnectionStat{}, err) }
 }
 
 // dump is a question to the kernel for the sockets of one type.
@@ -76,7 +112,8 @@ type dump struct {
 	family   uint8 // unix.AF_INET or unix.AF_INET6
 	protocol uint8 // unix.IPPROTO_TCP or unix.IPPROTO_UDP
 	kind     uint32
-	states   uint32 // bit mask, 1 << state
+	states   uint32        // bit mask, 1 << state
+	idle     time.Duration // leave out connections with traffic since then; 0 leaves out none
 }
 
 // newDump returns the question for the selected sockets of the type, and
@@ -103,6 +140,9 @@ func (d dump) request() netlink.Message {
 	data := make([]byte, sizeofInetDiagReqV2) // a socket id of zeros asks for all
 	data[0] = d.family
 	data[1] = d.protocol
+	if d.idle > 0 {
+		data[2] = 1 << (inetDiagInfo - 1)
+	}
 	binary.NativeEndian.PutUint32(data[4:], d.states)
 	return netlink.Message{
 		Header: netlink.Header{
@@ -113,39 +153,112 @@ func (d dump) request() netlink.Message {
 	}
 }
 
-// parse returns the socket that the kernel describes in a struct inet_diag_msg.
-func (d dump) parse(message []byte) (net.ConnectionStat, error) {
+// socket is what the kernel tells in a struct inet_diag_msg and the attributes
+// behind it.
+type socket struct {
+	record     net.ConnectionStat // without addresses and owners
+	inode      uint32             // 0 where no process holds it
+	attributes []byte
+}
+
+// parse returns the socket that the kernel describes. It allocates nothing.
+func (d dump) parse(message []byte) (socket, error) {
 	if len(message) < sizeofInetDiagMsg {
-		return net.ConnectionStat{}, fmt.Errorf("the kernel sent %d bytes for a socket, %d are the least", len(message), sizeofInetDiagMsg)
+		return socket{}, fmt.Errorf("the kernel sent %d bytes for a socket, %d are the least", len(message), sizeofInetDiagMsg)
 	}
 	family, state := message[0], message[1]
 	if family != d.family || int(state) >= len(tcpStates) || state == 0 {
-		return net.ConnectionStat{}, fmt.Errorf("the kernel sent a socket of family %d in state %d, which was not asked for", family, state)
+		return socket{}, fmt.Errorf("the kernel sent a socket of family %d in state %d, which was not asked for", family, state)
 	}
 	status := tcpStates[state]
 	if d.protocol == unix.IPPROTO_UDP {
 		status = statusNone
 	}
-	return net.ConnectionStat{Family: uint32(family), Type: d.kind, Status: status}, nil
+	return socket{
+		record: net.ConnectionStat{
+			Family: uint32(family), Type: d.kind, Status: status,
+			Laddr: net.Addr{Port: uint32(binary.BigEndian.Uint16(message[4:]))},
+			Raddr: net.Addr{Port: uint32(binary.BigEndian.Uint16(message[6:]))},
+		},
+		inode:      binary.NativeEndian.Uint32(message[68:]),
+		attributes: message[sizeofInetDiagMsg:],
+	}, nil
 }
 
-// sockDiag reads sockets over NETLINK_SOCK_DIAG. It needs no rights.
-type sockDiag struct {
-	dial func() (*netlink.Conn, error)
-	conn *netlink.Conn // nil before the first dump and after one that broke off
-}
-
-// dialSockDiag returns a connection to the kernel that gives up when the
-// context does.
-func dialSockDiag(ctx context.Context) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: messageBufferSize})
+// hasBeenIdle tells whether the connection has seen no traffic for that long:
+// neither data nor an acknowledgement. A socket without a struct tcp_info is no
+// connection any more.
+func (s socket) hasBeenIdle(limit time.Duration) (bool, error) {
+	attributes, err := netlink.NewAttributeDecoder(s.attributes)
 	if err != nil {
+		return false, err
+	}
+	for attributes.Next() {
+		if attributes.Type() != inetDiagInfo {
+			continue
+		}
+		info := attributes.Bytes()
+		idle := uint32(math.MaxUint32)
+		for _, offset := range []uintptr{
+			unsafe.Offsetof(unix.TCPInfo{}.Last_data_sent),
+			unsafe.Offsetof(unix.TCPInfo{}.Last_data_recv),
+			unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv),
+		} {
+			if len(info) < int(offset)+4 {
+				return false, errors.New("the kernel sent too little about a connection")
+			}
+			idle = min(idle, binary.NativeEndian.Uint32(info[offset:]))
+		}
+		return time.Duration(idle)*time.Millisecond >= limit, nil
+	}
+	return false, attributes.Err()
+}
+
+// sockDiag reads the sockets of a network namespace over NETLINK_SOCK_DIAG. It
+// needs no rights, but for other namespaces and for the processes of others.
+type sockDiag struct {
+	dial    func() (*netlink.Conn, error)
+	conn    *netlink.Conn // nil before the first dump and after one that broke off
+	needs   needs
+	holders *holders // walked when first needed
+
+	// mayVanish is for a namespace that has no sockets once it is gone.
+	mayVanish bool
+
+	addresses map[[16]byte]string // the texts of addresses, so that each is made once
+	users     map[uint32][]int32
+}
+
+// dialSockDiag returns a connection to the kernel, in the namespace, that gives
+// up when the context does.
+func dialSockDiag(ctx context.Context, space namespace) (*netlink.Conn, error) {
+	config := &netlink.Config{MessageBufferSize: messageBufferSize}
+	if len(space.paths) > 0 {
+		file, err := space.open()
+		if err != nil {
+			return nil, netnsRights(err)
+		}
+		defer file.Close()
+		config.NetNS = int(file.Fd())
+	}
+	conn, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, config)
+	if err != nil {
+		if len(space.paths) > 0 {
+			err = netnsRights(err)
+		}
 		return nil, err
 	}
 	if deadline, set := ctx.Deadline(); set {
 		err = conn.SetDeadline(deadline)
 	}
 	return conn, err
+}
+
+func (s *sockDiag) close() {
+	if s.conn != nil {
+		_ = s.conn.Close()
+		s.conn = nil
+	}
 }
 
 // records yields the sockets that the dump asks for, straight from the kernel's
@@ -156,11 +269,10 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 		if err == nil {
 			return
 		}
-		if s.conn != nil {
-			// What is left of the answer must not be taken for the next one.
-			_ = s.conn.Close()
-			s.conn = nil
+		if s.mayVanish && errors.Is(err, errVanished) {
+			return
 		}
+		s.close() // what is left of the answer must not be taken for the next one
 		var operation *netlink.OpError
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -172,8 +284,19 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 	}
 }
 
+// late is a socket whose process is not known yet.
+type late struct {
+	record net.ConnectionStat
+	inode  uint32
+}
+
 // each calls yield with each socket until it returns false.
 func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
+	if s.needs.process && s.holders.pids == nil {
+		if err := s.holders.walk(); err != nil {
+			return fmt.Errorf("finding the processes: %w", cause(err))
+		}
+	}
 	if s.conn == nil {
 		var err error
 		if s.conn, err = s.dial(); err != nil {
@@ -184,6 +307,7 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 	if err != nil {
 		return err
 	}
+	var lates []late
 	for message, err := range s.conn.ReceiveIter() {
 		if err != nil {
 			return err
@@ -195,23 +319,152 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 		case header.Flags&netlink.DumpInterrupted != 0:
 			return errors.New("the sockets changed while the kernel listed them")
 		}
-		record, err := d.parse(message.Data)
+		socket, err := d.parse(message.Data)
 		if err != nil {
 			return err
 		}
+		if d.idle > 0 {
+			idle, err := socket.hasBeenIdle(d.idle)
+			if err != nil {
+				return err
+			}
+			if !idle {
+				continue
+			}
+		}
+		record := s.complete(socket, message.Data)
+		// A process that the walk missed may have opened the socket after it.
+		if s.needs.process && record.Pid == pidUnseen && s.holders.isWhole && len(lates) < maxLate {
+			lates = append(lates, late{record, socket.inode})
+			continue
+		}
 		if !yield(record) {
+			return nil
+		}
+	}
+	return s.eachLate(lates, yield)
+}
+
+// eachLate calls yield with each socket, after another look for its process.
+func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) error {
+	if len(lates) == 0 {
+		return nil
+	}
+	if err := s.holders.walk(); err != nil {
+		return fmt.Errorf("finding the processes: %w", cause(err))
+	}
+	for _, late := range lates {
+		if pid, found := s.holders.of(late.inode); found {
+			late.record.Pid = pid
+		}
+		if !yield(late.record) {
 			return nil
 		}
 	}
 	return nil
 }
 
-// readConnections returns gopsutil's records, without a look at the owner of
-// each socket.
-func readConnections(ctx context.Context, kind string) ([]net.ConnectionStat, error) {
+// complete returns the record with the addresses and owners that are needed.
+func (s *sockDiag) complete(socket socket, message []byte) net.ConnectionStat {
+	record := socket.record
+	if s.needs.localAddress {
+		record.Laddr.IP = s.address(record.Family, message[8:24])
+	}
+	if s.needs.remoteAddress {
+		record.Raddr.IP = s.address(record.Family, message[24:40])
+	}
+	if s.needs.process {
+		record.Pid = pidNothing
+		if socket.inode != 0 {
+			record.Pid, _ = s.holders.of(socket.inode)
+		}
+	}
+	if s.needs.user {
+		uid := binary.NativeEndian.Uint32(message[64:])
+		if socket.inode == 0 {
+			// The kernel has the user of such sockets as 0, which is not root.
+			uid = math.MaxUint32
+		}
+		record.Uids = s.user(uid)
+	}
+	return record
+}
+
+// address returns the text of an address, an IPv4-mapped one as IPv4.
+func (s *sockDiag) address(family uint32, bytes []byte) string {
+	var raw [16]byte
+	copy(raw[:], bytes)
+	text, known := s.addresses[raw]
+	if !known {
+		address := netip.AddrFrom16(raw).Unmap()
+		if family == unix.AF_INET {
+			address = netip.AddrFrom4([4]byte(bytes))
+		}
+		if s.addresses == nil || len(s.addresses) == maxAddresses {
+			s.addresses = map[[16]byte]string{}
+		}
+		text = address.String()
+		s.addresses[raw] = text
+	}
+	return text
+}
+
+// maxAddresses is how many texts are kept.
+const maxAddresses = 1 << 14
+
+// user returns a list of that user, as gopsutil has it, and one for all of his
+// sockets.
+func (s *sockDiag) user(uid uint32) []int32 {
+	list, known := s.users[uid]
+	if !known {
+		if s.users == nil {
+			s.users = map[uint32][]int32{}
+		}
+		list = []int32{int32(uid)}
+		s.users[uid] = list
+	}
+	return list
+}
+
+// readConnections returns gopsutil's records, with the owner of each socket
+// only where that is needed.
+func readConnections(ctx context.Context, kind string, needs needs) ([]net.ConnectionStat, error) {
 	// Without /proc gopsutil finds no IPv6 sockets, and no fault.
 	if _, err := os.Stat("/proc/net/tcp"); err != nil {
 		return nil, err
 	}
+	if needs.user {
+		return net.ConnectionsWithContext(ctx, kind)
+	}
 	return net.ConnectionsWithoutUidsWithContext(ctx, kind)
+}
+
+// ports returns the ephemeral ports of the namespace.
+func (n namespace) ports() (portSpace, error) {
+	var space portSpace
+	err := n.within(func() error {
+		limits, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Sscan(string(limits), &space.first, &space.last); err != nil {
+			return fmt.Errorf("net.ipv4.ip_local_port_range is no range: %w", err)
+		}
+		reserved, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+		if err != nil {
+			return err
+		}
+		if text := strings.TrimSpace(string(reserved)); text != "" {
+			list, err := parseChoice([]string{text}, parsePorts)
+			if err != nil {
+				return fmt.Errorf("net.ipv4.ip_local_reserved_ports: %w", err)
+			}
+			space.reserved = list.include
+		}
+		return nil
+	})
+	if err != nil {
+		return portSpace{}, fmt.Errorf("the ephemeral ports are not known: %w", err)
+	}
+	return space, nil
 }

@@ -127,7 +127,7 @@ func TestKernelMessagesAreCounted(t *testing.T) {
 		t.Run(test.socketType, func(t *testing.T) {
 			diag := answers(sockets(kernelMessages(t, test.socketType)))
 			records := diag.records(mustDump(t, test.socketType))
-			reading, err := count([]part{{test.socketType, []source{{sourceNetlink, records}}}}, Selection{}, nil)
+			reading, err := countParts(part{name: test.socketType, sources: []source{{sourceNetlink, records}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,8 +201,8 @@ func TestTruncatedAndCorruptMessagesAreRefused(t *testing.T) {
 	}{{0, 0}, {0, unix.AF_INET6}, {0, unix.AF_UNIX}, {1, 0}, {1, 13}, {1, 255}} {
 		bad := slices.Clone(good)
 		bad[test.position] = test.value
-		if record, err := d.parse(bad); err == nil {
-			t.Errorf("byte %d = %d gives %v", test.position, test.value, record)
+		if socket, err := d.parse(bad); err == nil {
+			t.Errorf("byte %d = %d gives %v", test.position, test.value, socket.record)
 		}
 	}
 }
@@ -217,14 +217,15 @@ func FuzzKernelMessage(f *testing.F) {
 	f.Add([]byte{2}, true, false)
 	f.Fuzz(func(t *testing.T, message []byte, udp, ipv6 bool) {
 		name := map[[2]bool]string{{false, false}: "tcp", {false, true}: "tcp6", {true, false}: "udp", {true, true}: "udp6"}[[2]bool{udp, ipv6}]
-		record, err := mustDump(t, name).parse(message)
+		socket, err := mustDump(t, name).parse(message)
 		if err != nil {
 			return
 		}
-		group, counted := kind{record.Family, record.Type, record.Status}.group()
-		if !counted || group.Type != name || isUDP(name) != (group.Status == statusNone) || !slices.Contains(statuses, group.Status) {
-			t.Errorf("%x is taken for %v", message, group)
+		socketType, status := tally{}.key(socket.record).kindOf()
+		if socketType != name || isUDP(name) != (status == statusNone) || !slices.Contains(statuses, status) {
+			t.Errorf("%x is taken for %s %s", message, socketType, status)
 		}
+		_, _ = socket.hasBeenIdle(time.Second) // must not panic
 	})
 }
 
@@ -261,7 +262,7 @@ func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			records := answers(test.answers...).records(mustDump(t, "tcp"))
 			netlinkSource := source{sourceNetlink, records}
-			reading, err := count([]part{{"tcp", []source{netlinkSource, netlinkSource, netlinkSource, fallback}}}, Selection{}, nil)
+			reading, err := countParts(part{name: "tcp", sources: []source{netlinkSource, netlinkSource, netlinkSource, fallback}})
 			if test.message == "" {
 				if err != nil || reading.Sockets != test.sockets {
 					t.Errorf("got %d sockets, %v, want %d", reading.Sockets, err, test.sockets)
@@ -279,7 +280,7 @@ func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
 func TestAKernelThatCannotBeReachedIsAFailure(t *testing.T) {
 	diag := &sockDiag{dial: func() (*netlink.Conn, error) { return nil, unix.EAFNOSUPPORT }}
 	for range 2 {
-		if _, err := tally(diag.records(mustDump(t, "udp6"))); !errors.Is(err, unix.EAFNOSUPPORT) {
+		if _, err := (tally{}).of(diag.records(mustDump(t, "udp6"))); !errors.Is(err, unix.EAFNOSUPPORT) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -288,7 +289,7 @@ func TestAKernelThatCannotBeReachedIsAFailure(t *testing.T) {
 func TestTheDeadlineEndsAReadingThatIsStuck(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	conn, err := dialSockDiag(ctx)
+	conn, err := dialSockDiag(ctx, namespace{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -504,14 +505,12 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 	}
 	e2e.Start(t, helper("churn", listener.Addr().String(), fmt.Sprint(turnover)))
 
-	listening := Group{Type: "tcp", Status: "LISTEN"}
-	established := Group{Type: "tcp", Status: "ESTABLISHED"}
 	most := 0
 	for range 500 {
 		before := opened(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		config := Config{Source: sourceNetlink, Selection: Selection{Types: []string{"tcp", "tcp6"}}}
-		reading, err := count(liveParts(ctx, config), config.Selection, nil)
+		config := Config{Source: sourceNetlink, Netns: netnsSelf, By: defaultGrouping, Selection: Selection{Types: []string{"tcp", "tcp6"}}}
+		reading, err := count(liveParts(ctx, config), config)
 		cancel()
 		if err != nil {
 			t.Fatal(err)
@@ -520,11 +519,10 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 		possible := 2 * (fixed + turnover + opened(t) - before)
 		for _, group := range reading.Groups {
 			number := group.Count
-			group.Count = 0
 			switch {
-			case group == listening && number != 1:
+			case group.Label == "tcp_LISTEN" && number != 1:
 				t.Fatalf("%d listening sockets", number)
-			case group == established:
+			case group.Label == "tcp_ESTABLISHED":
 				most = max(most, number)
 				if number < 2*fixed || number > possible {
 					t.Fatalf("%d established sockets, %d to %d are possible", number, 2*fixed, possible)
@@ -560,7 +558,8 @@ func kernelRecords(b *testing.B, sockets int) iter.Seq2[net.ConnectionStat, erro
 	d := mustDump(b, "tcp6")
 	return func(yield func(net.ConnectionStat, error) bool) {
 		for i := range sockets {
-			if !yield(d.parse(messages[i%len(messages)])) {
+			socket, err := d.parse(messages[i%len(messages)])
+			if !yield(socket.record, err) {
 				return
 			}
 		}
@@ -573,7 +572,7 @@ func BenchmarkParseAndCount(b *testing.B) {
 	records := kernelRecords(b, b.N)
 	b.ReportAllocs()
 	b.ResetTimer()
-	if _, err := tally(records); err != nil {
+	if _, err := (tally{grouping: defaultGrouping}).of(records); err != nil {
 		b.Fatal(err)
 	}
 }

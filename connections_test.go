@@ -37,7 +37,7 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.recording, func(t *testing.T) {
 			recording := Recording{Path: "testdata/" + test.recording + ".json"}
-			reading, err := count([]part{{sources: []source{{"recording", recording.records()}}}}, Selection{}, nil)
+			reading, err := countParts(part{sources: []source{{"recording", recording.records()}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,6 +51,11 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 			}
 		})
 	}
+}
+
+// countParts counts all sockets of the parts by type and status.
+func countParts(parts ...part) (Reading, error) {
+	return count(slices.Values(parts), Config{By: defaultGrouping})
 }
 
 // broken yields the records and then the error.
@@ -88,7 +93,7 @@ func TestHalfAReadingIsNotCounted(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			reading, err := count([]part{{"tcp", test.sources}}, Selection{}, nil)
+			reading, err := countParts(part{name: "tcp", sources: test.sources})
 			message := ""
 			if err != nil {
 				message = err.Error()
@@ -117,11 +122,11 @@ func TestZeroReportsTheGroupsThatTheSystemCanHave(t *testing.T) {
 		{"linux", Selection{Types: []string{"udp"}, Statuses: []string{"LISTEN"}}, 0, ""},
 	}
 	for _, test := range tests {
-		groups := test.selection.groups(test.system)
+		groups := test.selection.kinds(test.system)
 		var rare []string
 		for _, group := range groups {
-			if _, found := rareStatuses[group.Status]; found {
-				rare = append(rare, group.text())
+			if _, found := rareStatuses[group.status]; found {
+				rare = append(rare, defaultGrouping.group(group, part{}).Text)
 			}
 		}
 		if len(groups) != test.groups || strings.Join(rare, " ") != test.rare {

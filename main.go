@@ -9,8 +9,10 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,23 +37,54 @@ func main() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
 	defer cancel()
-	started := time.Now()
-	reading, err := count(parts(ctx, config), config.Selection, config.Expected)
+	parts := func(config Config) iter.Seq[part] { return partsOf(ctx, config) }
+	state, output, err := runCheck(parts, config)
 	if errors.Is(err, context.DeadlineExceeded) {
 		select {} // the timeout handler has the last word
 	}
 	if err != nil {
 		exit(check.Unknown, errorText(err))
 	}
-	items := judge(reading.Groups, config)
-	exit(report(items, notes(reading, time.Since(started), config), config))
+	exit(state, output)
 }
 
-// parts returns what is to be counted: the recording where one is given, else
+// runCheck counts and judges, and returns the state and the whole output.
+func runCheck(parts func(Config) iter.Seq[part], config Config) (check.Status, string, error) {
+	if err := config.Filter.checkUsers(); err != nil {
+		return check.Unknown, "", err
+	}
+	started := time.Now()
+	reading, err := count(parts(config), config)
+	if err == nil {
+		err = reading.hidden(config)
+	}
+	if err != nil {
+		return check.Unknown, "", err
+	}
+	took := time.Since(started)
+	var ports *EphemeralPorts
+	if config.names(ephemeralGroup) {
+		if ports, err = ephemeralPorts(parts, config); err != nil {
+			return check.Unknown, "", err
+		}
+	}
+	items := judge(reading.Groups, ports, config)
+	var details []string
+	if !config.NoDetails {
+		if details, err = culprits(parts, items, config); err != nil {
+			// What was judged stands.
+			details = []string{"who holds the sockets cannot be told: " + err.Error()}
+		}
+	}
+	state, output := report(items, append(details, notes(reading, took, config)...), config)
+	return state, output, nil
+}
+
+// partsOf returns what is to be read: the recording where one is given, else
 // the live system.
-func parts(ctx context.Context, config Config) []part {
+func partsOf(ctx context.Context, config Config) iter.Seq[part] {
 	if config.Recording != nil {
-		return []part{{sources: []source{{"the recording", config.Recording.records()}}}}
+		return slices.Values([]part{{netns: unseen, sources: []source{{"the recording", config.Recording.records()}}}})
 	}
 	return liveParts(ctx, config)
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode"
@@ -17,32 +19,86 @@ import (
 // (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
 func report(items []Item, notes []string, config Config) (check.Status, string) {
 	state := check.OK
-	var texts []string
-	var perfdata check.PerfdataList
 	for _, item := range items {
 		state = check.WorstState(state, item.State)
-		text := fmt.Sprintf("%s: %d", item.Text, item.Count)
+	}
+	if config.AlwaysOK {
+		state = check.OK
+	}
+	var groups, others []Item // others are the ephemeral ports and the total
+	for _, item := range items {
+		if item.Group.Label == "" {
+			others = append(others, item)
+		} else {
+			groups = append(groups, item)
+		}
+	}
+	most := min(len(groups), maxOutput/minItem)
+	if !config.By.isPlain() {
+		slices.SortStableFunc(groups, func(a, b Item) int { return cmp.Compare(b.State, a.State) })
+		if config.Top > 0 {
+			most = min(most, config.Top)
+		}
+	}
+	// The largest number of groups that fits.
+	most = sort.Search(most, func(n int) bool { return len(render(state, groups, n+1, others, notes, config)) > maxOutput })
+	return state, render(state, groups, most, others, notes, config)
+}
+
+// maxOutput is the most that NRPE 4 delivers whole, in bytes (measured), and
+// minItem less than any item takes of it.
+const (
+	maxOutput = 65504
+	minItem   = 4
+)
+
+// render returns the whole output with the first n groups and the sum of the
+// rest.
+func render(state check.Status, groups []Item, n int, others []Item, notes []string, config Config) string {
+	var texts []string
+	var perfdata check.PerfdataList
+	add := func(item Item) {
+		text := item.Text
 		if item.State != check.OK {
 			text += " [" + item.State.String() + "]"
 		}
 		texts = append(texts, text)
 		perfdata.Add(&check.Perfdata{
 			Label: item.Label,
-			Value: item.Count,
+			Value: item.Value,
+			Uom:   item.Unit,
 			Warn:  perfdataRange(item.Warning),
 			Crit:  perfdataRange(item.Critical),
 			Min:   0,
+			Max:   item.Max,
 		})
 	}
+	for _, item := range groups[:n] {
+		add(item)
+	}
+	if n < len(groups) {
+		sockets := 0
+		for _, item := range groups[n:] {
+			sockets += item.Group.Count
+		}
+		rest := fmt.Sprintf("(+%d more: %d)", len(groups)-n, sockets)
+		if n > 0 {
+			texts[n-1] += " " + rest
+		} else {
+			texts = append(texts, rest)
+		}
+	}
+	for _, item := range others {
+		add(item)
+	}
 	text := strings.Join(texts, ", ")
-	if len(items) == 0 {
+	if len(texts) == 0 {
 		text = config.Nothing
 	}
 	if config.AlwaysOK {
-		state = check.OK
 		text += " (always ok)"
 	}
-	if len(items) > 0 && !config.NoPerfdata {
+	if len(perfdata) > 0 && !config.NoPerfdata {
 		text += check.PerfdataSeparatorSymbol + perfdata.String()
 	}
 	var output strings.Builder
@@ -50,13 +106,17 @@ func report(items []Item, notes []string, config Config) (check.Status, string) 
 	for _, note := range notes {
 		output.WriteString(oneLine(note) + "\n")
 	}
-	return state, output.String()
+	return output.String()
 }
 
 // notes returns what is to be said about the reading besides the counts.
 func notes(reading Reading, took time.Duration, config Config) []string {
+	var lines []string
+	if reading.Unseen > 0 && config.Recording == nil {
+		lines = append(lines, reading.unseenText())
+	}
 	if !config.Verbose {
-		return nil
+		return lines
 	}
 	note := fmt.Sprintf("%d sockets counted, read from %s in %.1f ms",
 		reading.Sockets, strings.Join(reading.Sources, " and "), float64(took.Microseconds())/1000)
@@ -70,7 +130,7 @@ func notes(reading Reading, took time.Duration, config Config) []string {
 	if len(reasons) > 0 {
 		note += " (" + strings.Join(reasons, "; ") + ")"
 	}
-	return []string{note}
+	return append(lines, note)
 }
 
 // perfdataRange returns a range that go-check prints as it is meant: it drops a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,8 +10,11 @@ import (
 	"github.com/NETWAYS/go-check"
 )
 
-// totalGroup is the name of the sum over all selected groups.
-const totalGroup = "total"
+// Names that thresholds use for what is no group of sockets.
+const (
+	totalGroup     = "total"     // the sum over all selected groups
+	ephemeralGroup = "ephemeral" // the ephemeral ports in use, in percent
+)
 
 // parseRange reads a range of the Monitoring Plugins guidelines, [@][start:][end]
 // (https://www.monitoring-plugins.org/doc/guidelines.html#THRESHOLDFORMAT), as
@@ -69,37 +73,50 @@ func parseNumber(text string) (float64, error) {
 	return number, nil
 }
 
-// Thresholds are the ranges of one level by the group that they are for: "" for
-// all groups, totalGroup, a type, a status, or a label.
+// Thresholds are the ranges of one level by the lower-case name of the group
+// that they are for: "" for all groups, a label, totalGroup or ephemeralGroup;
+// with a plain grouping also a type or a status.
 type Thresholds map[string]check.Threshold
 
-// parseThresholds reads a list of [GROUP=]RANGE.
-func parseThresholds(items []string) (Thresholds, error) {
+// groupName is a name in a threshold.
+type groupName struct {
+	text         string // as it was typed, fit for printing
+	name         string // lower case, canonical
+	socketType   string // "" where the name says nothing of the type
+	status       string // "" where the name says nothing of the status
+	isWholeLabel bool
+}
+
+// parseThresholds reads a list of [GROUP=]RANGE and returns it with the names
+// of the groups in it.
+func parseThresholds(items []string, by Grouping) (Thresholds, []groupName, error) {
 	thresholds := Thresholds{}
+	var groups []groupName
 	for _, item := range items {
+		var group groupName
 		name, text, named := cutLast(item, "=")
 		if !named {
 			text = item
 		}
 		threshold, err := parseRange(text)
+		if err == nil && named {
+			group, err = by.parseName(name)
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		group := ""
+		if _, twice := thresholds[group.name]; twice {
+			if !named {
+				return nil, nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE", quote(text))
+			}
+			return nil, nil, fmt.Errorf("the group %s is given twice", quote(name))
+		}
+		thresholds[group.name] = threshold
 		if named {
-			if group, err = parseGroup(name); err != nil {
-				return nil, err
-			}
+			groups = append(groups, group)
 		}
-		if _, twice := thresholds[group]; twice {
-			if group == "" {
-				return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE", quote(text))
-			}
-			return nil, fmt.Errorf("the group %s is given twice", quote(name))
-		}
-		thresholds[group] = threshold
 	}
-	return thresholds, nil
+	return thresholds, groups, nil
 }
 
 // cutLast cuts at the last separator: a range has none, a name may.
@@ -110,43 +127,73 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	return text, "", false
 }
 
-// parseGroup returns the canonical name of the group: totalGroup, a type, a
-// status, or a label of both.
-func parseGroup(name string) (string, error) {
-	lower := strings.ReplaceAll(strings.ToLower(name), "-", "_")
-	if lower == totalGroup {
-		return totalGroup, nil
-	}
-	for _, socketType := range socketTypes {
-		if lower == socketType {
-			return socketType, nil
+// parseName reads the name of a group. With a plain grouping it must be one
+// that can exist, and a part of it will do; the names of other groups are not
+// known before.
+func (g Grouping) parseName(text string) (groupName, error) {
+	lower := strings.ToLower(text)
+	switch {
+	case lower == totalGroup || lower == ephemeralGroup:
+		return groupName{text: lower, name: lower}, nil
+	case !g.isPlain():
+		if text == "" {
+			return groupName{}, errors.New("the name of a group is empty")
 		}
-		if status, found := strings.CutPrefix(lower, socketType+"_"); found {
-			if canonical, known := canonicalStatus(status); known {
-				return Group{Type: socketType, Status: canonical}.label(), nil
+		text = printable(text)
+		return groupName{text: text, name: strings.ToLower(text), isWholeLabel: true}, nil
+	}
+	socketType, status, found := g.parseParts(strings.ReplaceAll(lower, "-", "_"))
+	if !found {
+		return groupName{}, fmt.Errorf("unknown group %s: use %s, %s or %s", quote(text), g.partsText(), totalGroup, ephemeralGroup)
+	}
+	name := groupName{text: printable(text), name: strings.ToLower(socketType + status), socketType: socketType, status: status}
+	if g.has(byType) == (socketType != "") && g.has(byStatus) == (status != "") {
+		name.isWholeLabel = true
+		name.name = strings.ToLower(g.group(keyOf(socketType, status), part{}).Label)
+	}
+	return name, nil
+}
+
+// parseParts reads a type, a status, or both in the order of the grouping.
+func (g Grouping) parseParts(lower string) (socketType, status string, found bool) {
+	for _, socketType := range socketTypes {
+		if !g.has(byType) {
+			break
+		}
+		if lower == socketType {
+			return socketType, "", true
+		}
+		cut, affix := strings.CutPrefix, socketType+"_"
+		if g[0] == byStatus {
+			cut, affix = strings.CutSuffix, "_"+socketType
+		}
+		if rest, found := cut(lower, affix); found && g.has(byStatus) {
+			if status, known := canonicalStatus(rest); known {
+				return socketType, status, true
 			}
 		}
 	}
-	if status, known := canonicalStatus(name); known {
-		return status, nil
-	}
-	return "", fmt.Errorf("unknown group %s: use a type (tcp), a status (close_wait), both (tcp_close_wait) or %s",
-		quote(name), totalGroup)
+	status, known := canonicalStatus(lower)
+	return "", status, known && g.has(byStatus)
 }
 
-// named returns the group that a canonical name stands for in full, if it does.
-func named(name string) (Group, bool) {
-	socketType, status, full := strings.Cut(name, "_")
-	if !full || strings.ToLower(socketType) != socketType {
-		return Group{}, false // a status such as CLOSE_WAIT
+// partsText says which names of groups there are.
+func (g Grouping) partsText() string {
+	switch {
+	case !g.has(byStatus):
+		return "a type (tcp)"
+	case !g.has(byType):
+		return "a status (close_wait)"
+	case g[0] == byStatus:
+		return "a type (tcp), a status (close_wait), both (close_wait_tcp)"
 	}
-	return Group{Type: socketType, Status: status}, true
+	return "a type (tcp), a status (close_wait), both (tcp_close_wait)"
 }
 
 // first returns the range of the first name that has one, nil where none has.
 func (t Thresholds) first(names ...string) *check.Threshold {
 	for _, name := range names {
-		if threshold, found := t[name]; found {
+		if threshold, found := t[strings.ToLower(name)]; found {
 			return &threshold
 		}
 	}
@@ -154,45 +201,65 @@ func (t Thresholds) first(names ...string) *check.Threshold {
 }
 
 // of returns the range that holds for the group: the most specific one.
-func (t Thresholds) of(group Group) *check.Threshold {
-	return t.first(group.label(), group.Status, group.Type, "")
+func (t Thresholds) of(group Group, by Grouping) *check.Threshold {
+	names := []string{group.Label, group.Alias}
+	if by.isPlain() && group.Status != "" {
+		names = append(names, group.Status)
+	}
+	if by.isPlain() && group.Type != "" {
+		names = append(names, group.Type)
+	}
+	return t.first(append(names, "")...)
 }
 
-// Item is a judged count, one entry of the first line.
+// Item is a judged value, one entry of the first line.
 type Item struct {
-	Text     string // names it for a person
+	Text     string // the entry, without its state
 	Label    string // names it in performance data
-	Count    int
+	Value    float64
+	Unit     string           // in performance data
+	Max      any              // in performance data, nil where there is none
 	Warning  *check.Threshold // the range that applied, nil where none did
 	Critical *check.Threshold
 	State    check.Status
+	Group    Group // what was counted, without a label for the total, empty for ephemeral ports
 }
 
-// judge compares the groups, and their total where a threshold names it, with
-// the thresholds.
-func judge(groups []Group, config Config) []Item {
+// judge compares what was counted with the thresholds: the groups, then the
+// ephemeral ports and the total where a threshold names them. ports may be nil.
+func judge(groups []Group, ports *EphemeralPorts, config Config) []Item {
 	var items []Item
-	total := Item{
-		Text: totalGroup, Label: totalGroup,
-		Warning: config.Warning.first(totalGroup), Critical: config.Critical.first(totalGroup),
-	}
+	total := 0
 	for _, group := range groups {
-		total.Count += group.Count
-		items = append(items, Item{
-			Text: group.text(), Label: group.label(), Count: group.Count,
-			Warning: config.Warning.of(group), Critical: config.Critical.of(group),
-		})
+		total += group.Count
+		items = append(items, judgeValue(Item{
+			Text: fmt.Sprintf("%s: %d", group.Text, group.Count), Label: group.Label, Value: float64(group.Count), Group: group,
+			Warning: config.Warning.of(group, config.By), Critical: config.Critical.of(group, config.By),
+		}))
 	}
-	if total.Warning != nil || total.Critical != nil {
-		items = append(items, total)
+	if ports != nil {
+		items = append(items, judgeValue(Item{
+			Text: ports.text(), Label: "ephemeral_ports", Value: ports.percent(), Unit: "%", Max: 100,
+			Warning: config.Warning.first(ephemeralGroup), Critical: config.Critical.first(ephemeralGroup),
+		}))
 	}
-	for i, item := range items {
-		switch {
-		case item.Critical != nil && item.Critical.DoesViolate(float64(item.Count)):
-			items[i].State = check.Critical
-		case item.Warning != nil && item.Warning.DoesViolate(float64(item.Count)):
-			items[i].State = check.Warning
-		}
+	if config.names(totalGroup) {
+		items = append(items, judgeValue(Item{
+			Text: fmt.Sprintf("%s: %d", totalGroup, total), Label: totalGroup, Value: float64(total),
+			Group:   Group{Text: totalGroup, Count: total},
+			Warning: config.Warning.first(totalGroup), Critical: config.Critical.first(totalGroup),
+		}))
 	}
 	return items
+}
+
+// judgeValue returns the item with its state.
+func judgeValue(item Item) Item {
+	switch {
+	case item.Critical != nil && item.Critical.DoesViolate(item.Value):
+		item.State = check.Critical
+	case item.Warning != nil && item.Warning.DoesViolate(item.Value):
+		item.State = check.Warning
+	}
+	return item
 }

@@ -93,25 +93,26 @@ func TestBadRangesAreRefused(t *testing.T) {
 func TestTheMostSpecificRangeApplies(t *testing.T) {
 	tests := []struct {
 		thresholds string
-		group      Group
+		socketType string
+		status     string
 		applies    string
 	}{
-		{"1,tcp=2,listen=3,tcp_listen=4", Group{Type: "tcp", Status: "LISTEN"}, "4"},
-		{"1,tcp=2,listen=3,tcp6_listen=4", Group{Type: "tcp", Status: "LISTEN"}, "3"},
-		{"1,tcp=2,closing=3", Group{Type: "tcp", Status: "LISTEN"}, "2"},
-		{"1,tcp6=2,closing=3", Group{Type: "tcp", Status: "LISTEN"}, "1"},
-		{"tcp6=2,closing=3,total=9", Group{Type: "tcp", Status: "LISTEN"}, ""},
-		{"1,udp=2,none=3", Group{Type: "udp", Status: "NONE"}, "3"},
-		{"1", Group{Type: "tcp", Status: "NEW_STATE"}, "1"},
+		{"1,tcp=2,listen=3,tcp_listen=4", "tcp", "LISTEN", "4"},
+		{"1,tcp=2,listen=3,tcp6_listen=4", "tcp", "LISTEN", "3"},
+		{"1,tcp=2,closing=3", "tcp", "LISTEN", "2"},
+		{"1,tcp6=2,closing=3", "tcp", "LISTEN", "1"},
+		{"tcp6=2,closing=3,total=9", "tcp", "LISTEN", ""},
+		{"1,udp=2,none=3", "udp", "NONE", "3"},
+		{"1", "tcp", "NEW_STATE", "1"},
 	}
 	for _, test := range tests {
 		t.Run(test.thresholds, func(t *testing.T) {
-			thresholds, err := parseThresholds(strings.Split(test.thresholds, ","))
+			thresholds, _, err := parseThresholds(strings.Split(test.thresholds, ","), defaultGrouping)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := ""
-			if threshold := thresholds.of(test.group); threshold != nil {
+			if threshold := thresholds.of(defaultGrouping.group(keyOf(test.socketType, test.status), part{}), defaultGrouping); threshold != nil {
 				got = threshold.String()
 			}
 			if got != test.applies {
@@ -127,7 +128,7 @@ func TestCriticalGoesBeforeWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	for count, want := range map[int]check.Status{10: check.OK, 11: check.Warning, 20: check.Warning, 21: check.Critical} {
-		items := judge([]Group{{Type: "tcp", Status: "LISTEN", Count: count}}, config)
+		items := judge([]Group{{Type: "tcp", Status: "LISTEN", Label: "tcp_LISTEN", Count: count}}, nil, config)
 		if len(items) != 1 || items[0].State != want {
 			t.Errorf("%d: got %v, want %v", count, items, want)
 		}

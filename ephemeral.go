@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	stdnet "net"
+	"strconv"
+
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+// EphemeralPorts is how far the ports for outgoing TCP connections are used up
+// from one local address towards one peer: a port can be used again for another
+// peer, so this is what runs out.
+type EphemeralPorts struct {
+	Used int
+	Size int    // how many ports there are
+	Peer string // address and port, "" where no connection is outgoing
+}
+
+// percent returns the share in use, to a tenth.
+func (p EphemeralPorts) percent() float64 {
+	return math.Round(1000*float64(p.Used)/float64(p.Size)) / 10
+}
+
+func (p EphemeralPorts) text() string {
+	text := fmt.Sprintf("ephemeral ports: %d%% of %d", int(p.percent()), p.Size)
+	if p.Peer != "" {
+		text += " to " + p.Peer
+	}
+	return text
+}
+
+// portSpace is the ports that the kernel picks for outgoing connections.
+type portSpace struct {
+	portRange             // net.ipv4.ip_local_port_range, for IPv6 too
+	reserved  []portRange // net.ipv4.ip_local_reserved_ports
+}
+
+func (s portSpace) has(port uint32) bool {
+	if port < s.first || port > s.last {
+		return false
+	}
+	for _, reserved := range s.reserved {
+		if reserved.first <= port && port <= reserved.last {
+			return false
+		}
+	}
+	return true
+}
+
+func (s portSpace) size() int {
+	size := 0
+	for port := s.first; port <= s.last; port++ {
+		if s.has(port) {
+			size++
+		}
+	}
+	return size
+}
+
+// ephemeralPorts returns the fullest use of ephemeral ports, of all the network
+// namespaces that the configuration asks for. It looks at all TCP connections,
+// whatever else is selected. parts returns the sockets to read for a
+// configuration.
+func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*EphemeralPorts, error) {
+	listening, err := listeners(parts, config)
+	if err != nil {
+		return nil, err
+	}
+	config = config.everything()
+	config.Selection.Types = []string{"tcp", "tcp6"}
+	config.Selection.Statuses = []string{ // every one but LISTEN, CLOSE and SYN_RECV, which comes from the peer
+		"ESTABLISHED", "SYN_SENT", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSING",
+	}
+	config.By = Grouping{byLocalAddress, byRemoteAddress, byRemotePort}
+
+	type user struct {
+		netns string
+		key   key
+	}
+	used := map[user]int{}
+	spaces := map[string]portSpace{}
+	for part := range parts(config) {
+		space, known := spaces[part.netns]
+		if !known {
+			space, err = part.ports()
+			if errors.Is(err, errVanished) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if space.size() == 0 {
+				return nil, errors.New("net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports leave no ephemeral ports")
+			}
+			spaces[part.netns] = space
+		}
+		tally := config.tally()
+		tally.accepts = func(record net.ConnectionStat) bool {
+			return space.has(record.Laddr.Port) && !listening.accepted(part.netns, record)
+		}
+		counts, _, failures := read(part, tally.of)
+		if counts == nil {
+			return nil, unreadable(part, failures)
+		}
+		for k, sockets := range counts {
+			// An IPv6 socket with an IPv4 peer takes its port from the same ones.
+			used[user{part.netns, key{localAddress: k.localAddress, remoteAddress: k.remoteAddress, remotePort: k.remotePort}}] += sockets
+		}
+	}
+
+	var fullest *EphemeralPorts
+	for netns, space := range spaces {
+		none := EphemeralPorts{Size: space.size()}
+		if fullest == nil {
+			fullest = &none
+		}
+		for user, ports := range used {
+			if user.netns != netns {
+				continue
+			}
+			candidate := EphemeralPorts{
+				Used: ports, Size: none.Size,
+				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress), strconv.Itoa(int(user.key.remotePort))),
+			}
+			more, less := candidate.Used*fullest.Size, fullest.Used*candidate.Size
+			if more > less || more == less && candidate.Peer < fullest.Peer {
+				fullest = &candidate
+			}
+		}
+	}
+	return fullest, nil
+}
+
+// listenerSet has the addresses and ports that connections come in on.
+type listenerSet map[listener]bool
+
+type listener struct {
+	netns   string
+	address string // "" for any
+	port    uint32
+}
+
+// accepted tells whether the connection came in on a listening port.
+func (s listenerSet) accepted(netns string, record net.ConnectionStat) bool {
+	return s[listener{netns, "", record.Laddr.Port}] || s[listener{netns, record.Laddr.IP, record.Laddr.Port}]
+}
+
+// listeners reads the listening TCP sockets.
+func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, error) {
+	config = config.everything()
+	config.Selection = Selection{Types: []string{"tcp", "tcp6"}, Statuses: []string{"LISTEN"}}
+	config.By = Grouping{byStatus, byLocalAddress, byLocalPort}
+	set := listenerSet{}
+	for part := range parts(config) {
+		counts, _, failures := read(part, config.tally().of)
+		if counts == nil {
+			return nil, unreadable(part, failures)
+		}
+		for k := range counts {
+			if !config.counts(k, part) {
+				continue
+			}
+			switch k.localAddress {
+			case "0.0.0.0", "::", "*":
+				k.localAddress = ""
+			}
+			set[listener{part.netns, k.localAddress, k.localPort}] = true
+		}
+	}
+	return set, nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+// Filter says which sockets count, besides their types and statuses.
+type Filter struct {
+	LocalPorts, RemotePorts         choice[portRange]
+	LocalAddresses, RemoteAddresses choice[netip.Prefix]
+	Processes                       choice[string]
+	Users                           choice[string]
+}
+
+// choice is a list to match with: something must be in include, unless that is
+// empty, and must not be in exclude.
+type choice[T any] struct {
+	include, exclude []T
+}
+
+func (c choice[T]) isEmpty() bool { return len(c.include)+len(c.exclude) == 0 }
+
+// matches tells whether the value is chosen. is compares it with an item.
+func (c choice[T]) matches(is func(T) bool) bool {
+	return (len(c.include) == 0 || slices.ContainsFunc(c.include, is)) && !slices.ContainsFunc(c.exclude, is)
+}
+
+// parseChoice reads a list of items. A leading ! excludes one.
+func parseChoice[T any](lists []string, parse func(string) (T, error)) (choice[T], error) {
+	var c choice[T]
+	for _, item := range splitLists(lists) {
+		text, excluded := strings.CutPrefix(item, "!")
+		value, err := parse(text)
+		switch {
+		case err != nil:
+			return choice[T]{}, err
+		case excluded:
+			c.exclude = append(c.exclude, value)
+		default:
+			c.include = append(c.include, value)
+		}
+	}
+	return c, nil
+}
+
+type portRange struct{ first, last uint32 }
+
+func parsePorts(text string) (portRange, error) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	low, err1 := strconv.ParseUint(first, 10, 16)
+	high, err2 := strconv.ParseUint(last, 10, 16)
+	if err := errors.Join(err1, err2); err != nil || low == 0 || low > high {
+		return portRange{}, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
+	}
+	return portRange{uint32(low), uint32(high)}, nil
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		var address netip.Addr
+		if address, err = netip.ParseAddr(text); err == nil && address.Zone() != "" {
+			err = errors.New("records have no zones")
+		}
+		prefix = netip.PrefixFrom(address, address.BitLen())
+	}
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%s is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8", quote(text))
+	}
+	if address := prefix.Addr(); address.Is4In6() && prefix.Bits() >= 96 {
+		// Records have IPv4-mapped addresses as IPv4.
+		prefix = netip.PrefixFrom(address.Unmap(), prefix.Bits()-96)
+	}
+	return prefix, nil
+}
+
+func parseName(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("a name is empty")
+	}
+	return text, nil
+}
+
+// matches tells whether the record passes the filters on ports and addresses.
+func (f *Filter) matches(record net.ConnectionStat) bool {
+	if !f.LocalPorts.isEmpty() && !matchesPort(f.LocalPorts, record.Laddr) ||
+		!f.LocalAddresses.isEmpty() && !matchesAddress(f.LocalAddresses, record.Laddr) {
+		return false
+	}
+	if f.RemotePorts.isEmpty() && f.RemoteAddresses.isEmpty() {
+		return true
+	}
+	return record.Raddr.Port != 0 && matchesPort(f.RemotePorts, record.Raddr) && matchesAddress(f.RemoteAddresses, record.Raddr)
+}
+
+func matchesPort(ports choice[portRange], end net.Addr) bool {
+	return ports.matches(func(r portRange) bool { return r.first <= end.Port && end.Port <= r.last })
+}
+
+func matchesAddress(networks choice[netip.Prefix], end net.Addr) bool {
+	if networks.isEmpty() {
+		return true
+	}
+	address, err := netip.ParseAddr(end.IP)
+	if err != nil {
+		address = netip.IPv4Unspecified() // lsof has * for any
+	}
+	address = address.Unmap().WithZone("")
+	return networks.matches(func(prefix netip.Prefix) bool { return prefix.Contains(address) })
+}
+
+// matchesProcess tells whether the sockets with this key pass the filter on
+// processes.
+func (f *Filter) matchesProcess(k key, part part) bool {
+	if f.Processes.isEmpty() {
+		return true
+	}
+	process := processName(k, part)
+	return f.Processes.matches(func(name string) bool { return outsideName(name) == process })
+}
+
+// matchesUser tells whether the sockets with this key pass the filter on users.
+func (f *Filter) matchesUser(k key, part part) bool {
+	if f.Users.isEmpty() {
+		return true
+	}
+	user := userName(k, part)
+	return f.Users.matches(func(name string) bool {
+		return strings.EqualFold(outsideName(name), user) || k.uid >= 0 && name == strconv.Itoa(int(k.uid))
+	})
+}
+
+// checkUsers returns an error where a user of the filter is not known here.
+func (f *Filter) checkUsers() error {
+	for _, name := range slices.Concat(f.Users.include, f.Users.exclude) {
+		if _, err := strconv.ParseUint(name, 10, 32); err == nil || name == unseen || name == nothing {
+			continue
+		}
+		if _, err := user.Lookup(name); err != nil {
+			return fmt.Errorf("--user: unknown user %s: use a name or an id that this host knows", quote(name))
+		}
+	}
+	return nil
+}

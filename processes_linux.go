@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// holders finds the process that holds a socket, by the socket's inode. Only
+// the links /proc/PID/fd/N, "socket:[INODE]", say that, and only those that
+// this user may read.
+type holders struct {
+	pids    map[uint32]int32
+	isWhole bool // no process kept its links from us
+}
+
+// maxLate is how many sockets of a dump are looked for once more.
+const maxLate = 10_000
+
+// of returns the process that holds the socket, and whether it is known.
+func (h *holders) of(inode uint32) (int32, bool) {
+	pid, found := h.pids[inode]
+	return pid, found
+}
+
+// walk reads the links of all processes. A socket that several processes hold
+// is the first one's; /proc lists them by their ids.
+func (h *holders) walk() error {
+	h.pids, h.isWhole = map[uint32]int32{}, true
+	var entries []string
+	buffer := make([]byte, 32<<10)
+	return eachProcess(func(pid int32) error {
+		folder, err := unix.Open(procPath(pid, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		switch {
+		case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+			h.isWhole = false
+			return nil
+		case isGone(err):
+			return nil
+		case err != nil:
+			return &os.PathError{Op: "open", Path: procPath(pid, "fd"), Err: err}
+		}
+		defer unix.Close(folder)
+		for {
+			n, err := unix.ReadDirent(folder, buffer)
+			if isGone(err) || err == nil && n <= 0 {
+				return nil
+			}
+			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+				h.isWhole = false
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			_, _, entries = unix.ParseDirent(buffer[:n], -1, entries[:0])
+			h.add(pid, folder, entries)
+		}
+	})
+}
+
+// add notes the sockets among the links of a process. One that has been closed
+// meanwhile is no longer of interest.
+func (h *holders) add(pid int32, folder int, links []string) {
+	var target [64]byte
+	for _, link := range links {
+		n, err := unix.Readlinkat(folder, link, target[:])
+		if err != nil {
+			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+				h.isWhole = false
+			}
+			continue
+		}
+		if inode, isSocket := parseSocketLink(target[:n]); isSocket {
+			if _, known := h.pids[inode]; !known {
+				h.pids[inode] = pid
+			}
+		}
+	}
+}
+
+// parseSocketLink returns the inode in "socket:[INODE]". The kernel's dumps
+// have its lower 32 bits (idiag_inode in linux/inet_diag.h).
+func parseSocketLink(target []byte) (inode uint32, isSocket bool) {
+	digits, found := bytes.CutPrefix(target, []byte("socket:["))
+	if !found {
+		return 0, false
+	}
+	digits, found = bytes.CutSuffix(digits, []byte("]"))
+	if !found || len(digits) == 0 {
+		return 0, false
+	}
+	number := uint64(0)
+	for _, digit := range digits {
+		if digit < '0' || digit > '9' {
+			return 0, false
+		}
+		number = number*10 + uint64(digit-'0')
+	}
+	return uint32(number), true
+}
+
+// eachProcess calls the function with the id of each process until it returns
+// an error.
+func eachProcess(do func(pid int32) error) error {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	for {
+		entries, err := proc.Readdirnames(1024)
+		for _, entry := range entries {
+			if pid, err := strconv.ParseInt(entry, 10, 32); err == nil {
+				if err := do(int32(pid)); err != nil {
+					return err
+				}
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// isGone tells whether the error says that a process has ended.
+func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
+
+func procPath(pid int32, name string) string {
+	return filepath.Join("/proc", strconv.Itoa(int(pid)), name)
+}
+
+// procNames looks names up under /proc and in the user database, each once.
+type procNames struct {
+	processes map[int32]string
+	users     map[int32]string
+}
+
+func newProcNames() *procNames {
+	return &procNames{processes: map[int32]string{}, users: map[int32]string{}}
+}
+
+func (n *procNames) process(pid int32) string {
+	name, known := n.processes[pid]
+	if !known {
+		name = readProcessName(pid)
+		n.processes[pid] = name
+	}
+	return name
+}
+
+// maxComm is how much the kernel keeps of the name of a process
+// (TASK_COMM_LEN in linux/sched.h, less the final zero).
+const maxComm = 15
+
+// readProcessName returns the name of a process, or unseen where it has ended.
+// A name that the kernel has cut is completed from the command line.
+func readProcessName(pid int32) string {
+	content, err := os.ReadFile(procPath(pid, "comm"))
+	if err != nil {
+		return unseen
+	}
+	name := string(bytes.TrimSuffix(content, []byte("\n")))
+	if len(name) < maxComm {
+		return name
+	}
+	file, err := os.Open(procPath(pid, "cmdline"))
+	if err != nil {
+		return name
+	}
+	defer file.Close()
+	line := make([]byte, 4<<10) // a command line can be megabytes
+	n, _ := io.ReadFull(file, line)
+	program, _, _ := bytes.Cut(line[:n], []byte{0})
+	if base := filepath.Base(string(program)); len(base) > len(name) && base[:len(name)] == name {
+		return base
+	}
+	return name
+}
+
+// user returns the name of the user, or the id where it has none.
+func (n *procNames) user(uid, _ int32) string {
+	if uid == uidUnseen {
+		return unseen
+	}
+	name, known := n.users[uid]
+	if !known {
+		name = strconv.FormatUint(uint64(uint32(uid)), 10)
+		if account, err := user.LookupId(name); err == nil && account.Username != "" {
+			name = account.Username
+		}
+		n.users[uid] = name
+	}
+	return name
+}
