@@ -1,0 +1,165 @@
+//go:build linux
+
+// Package nrpe_test asks a real NRPE for the commands in this folder.
+package nrpe_test
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"check_network_connections/contrib/e2e"
+)
+
+//go:embed check_network_connections.cfg
+var commandsFile string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	e2e.Cleanup()
+	os.Exit(code)
+}
+
+func TestCommandsNameOnlyFlagsThatExist(t *testing.T) {
+	var flags []string
+	for _, flag := range e2e.Flags(t) {
+		flags = append(flags, flag.Name)
+	}
+	for _, used := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(commandsFile, -1) {
+		if !slices.Contains(flags, used[1]) {
+			t.Errorf("the program has no flag --%s", used[1])
+		}
+	}
+}
+
+func TestEveryCommandAnswers(t *testing.T) {
+	port := e2e.NRPE(t, "")
+	commands := regexp.MustCompile(`(?m)^command\[(.+)\]=`).FindAllStringSubmatch(commandsFile, -1)
+	if len(commands) == 0 {
+		t.Fatal("found no commands")
+	}
+	for _, command := range commands {
+		t.Run(command[1], func(t *testing.T) {
+			output, code := ask(t, port, command[1])
+			if code > 2 || !regexp.MustCompile(`^\[(OK|WARNING|CRITICAL)\] - `).MatchString(output) {
+				t.Errorf("exit code %d, output %q", code, output)
+			}
+		})
+	}
+}
+
+func TestAnswerHasTheSocketsOfThisMachine(t *testing.T) {
+	sockets := e2e.Connections(t)
+	port := e2e.NRPE(t, command("exact", "--remote-port="+strconv.Itoa(sockets), "--warning=tcp_established=2", "--critical=tcp_established=1000"))
+	output, code := ask(t, port, "exact")
+
+	first, long, _ := strings.Cut(output, "\n")
+	text, perfdata, _ := strings.Cut(first, "|")
+	e2e.ExpectConnections(t, map[string]string{
+		"current_state":      strconv.Itoa(code),
+		"plugin_output":      text,
+		"performance_data":   perfdata,
+		"long_plugin_output": strings.ReplaceAll(long, "\n", `\n`),
+	}, sockets)
+}
+
+// More groups than any output can hold: the program cuts it where NRPE still
+// takes all of it, which is at 65,504 bytes with packets of version 4.
+func TestLongestOutputSurvives(t *testing.T) {
+	e2e.Need(t, "nagios-nrpe-server nagios-nrpe-plugin", "nrpe")
+	recording := filepath.Join(e2e.Folder(t), "recording.json")
+	writeRecording(t, recording, 10_000)
+
+	tests := map[string]struct {
+		arguments []string
+		code      int
+	}{
+		"in order":     {nil, 0},
+		"in violation": {[]string{"--warning=0"}, 1},
+		"text only":    {[]string{"--no-perfdata"}, 0},
+	}
+	commands, lines := "", map[string][]string{}
+	for name, test := range tests {
+		lines[name] = append([]string{"--test=" + recording, "--by=remote-address", "--top=0"}, test.arguments...)
+		commands += command(name, lines[name]...)
+	}
+	port := e2e.NRPE(t, commands)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			want, _ := exec.Command(e2e.Plugin(t), lines[name]...).Output()
+			if len(want) < 32*1024 {
+				t.Fatalf("the program printed %d bytes, which is not long: %.100q", len(want), want)
+			}
+			got, code := ask(t, port, name)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			if got != strings.TrimSuffix(string(want), "\n") {
+				t.Errorf("of %d bytes %d arrived, or others", len(want)-1, len(got))
+			}
+
+			// The oldest packets cut it, and that is all they do.
+			got, code = ask(t, port, name, "-2")
+			if code != test.code || len(got) < 1000 || !strings.HasPrefix(string(want), got) {
+				t.Errorf("with packets of version 2: exit code %d, %d bytes: %q", code, len(got), got)
+			}
+		})
+	}
+}
+
+// command returns a command for nrpe.cfg.
+func command(name string, arguments ...string) string {
+	return fmt.Sprintf("command[%s]=%s/check_network_connections '%s'\n", name, e2e.PluginFolder, strings.Join(arguments, "' '"))
+}
+
+// ask returns what check_nrpe prints, without the last line break, and its
+// exit code.
+func ask(t *testing.T, port int, command string, options ...string) (string, int) {
+	t.Helper()
+	nrpe := exec.Command(e2e.PluginFolder+"/check_nrpe", append(options, "-H", "127.0.0.1", "-p", strconv.Itoa(port), "-t", "40", "-c", command)...)
+	output, err := nrpe.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(output), "\n"), nrpe.ProcessState.ExitCode()
+}
+
+// writeRecording writes a recording of as many connections, each to an address
+// of its own.
+func writeRecording(t *testing.T, path string, connections int) {
+	t.Helper()
+	type address struct {
+		IP   string `json:"ip"`
+		Port int    `json:"port"`
+	}
+	type connection struct {
+		Family int     `json:"family"`
+		Type   int     `json:"type"`
+		Local  address `json:"localaddr"`
+		Remote address `json:"remoteaddr"`
+		Status string  `json:"status"`
+	}
+	const inet, stream = 2, 1
+	var recording []connection
+	for i := range connections {
+		recording = append(recording, connection{inet, stream,
+			address{"10.0.0.1", 443}, address{fmt.Sprintf("10.1.%d.%d", i/256, i%256), 50000}, "ESTABLISHED"})
+	}
+	content, err := json.Marshal(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
