@@ -122,7 +122,7 @@ func (s Selection) kinds(system string) []key {
 
 // keyOf returns the key of the sockets of that type in that status.
 func keyOf(socketType, status string) key {
-	k := key{family: afInet, kind: sockStream, status: status}
+	k := key{family: afInet, kind: sockStream, status: textOf(status)}
 	if strings.HasSuffix(socketType, "6") {
 		k.family = afInet6[0]
 	}
@@ -178,16 +178,15 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 	var reading Reading
 	tally := config.tally()
 	groups := map[string]*Group{} // by label
-	for part := range parts {
-		counts, used, failures := read(part, tally.of)
-		if counts == nil {
-			return Reading{}, unreadable(part, failures)
+	for part, result := range readAll(parts, tally) {
+		if result.counts == nil {
+			return Reading{}, unreadable(part, result.failures)
 		}
-		reading.Failures = append(reading.Failures, failures...)
-		if !slices.Contains(reading.Sources, used) {
-			reading.Sources = append(reading.Sources, used)
+		reading.Failures = append(reading.Failures, result.failures...)
+		if !slices.Contains(reading.Sources, result.used) {
+			reading.Sources = append(reading.Sources, result.used)
 		}
-		for key, sockets := range counts {
+		for key, sockets := range result.counts {
 			if !config.counts(key, part) {
 				continue
 			}
@@ -249,6 +248,59 @@ func (r Reading) unseenText() string {
 		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 	}
 	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", r.Unseen, unseen, rights)
+}
+
+// result is what became of reading a part.
+type result struct {
+	counts   map[key]int // nil where no source could read it
+	used     string
+	failures []failure
+	panicked any // passed on to the one who asked
+}
+
+// maxReadings is how many parts are read at the same time: the types of a
+// network namespace. The kernel takes most of the time, and lists one type on
+// one processor.
+const maxReadings = 4
+
+// readAll reads the parts side by side and yields them in their order.
+func readAll(parts iter.Seq[part], tally tally) iter.Seq2[part, result] {
+	type reading struct {
+		part part
+		done chan result
+	}
+	return func(yield func(part, result) bool) {
+		var readings []reading
+		finish := func() bool {
+			first := readings[0]
+			readings = readings[1:]
+			result := <-first.done
+			if result.panicked != nil {
+				panic(result.panicked)
+			}
+			return yield(first.part, result)
+		}
+		for part := range parts {
+			if len(readings) == maxReadings && !finish() {
+				return
+			}
+			next := reading{part, make(chan result, 1)}
+			readings = append(readings, next)
+			go func() {
+				var r result
+				defer func() {
+					r.panicked = recover()
+					next.done <- r
+				}()
+				r.counts, r.used, r.failures = read(part, tally.of)
+			}()
+		}
+		for len(readings) > 0 {
+			if !finish() {
+				return
+			}
+		}
+	}
 }
 
 // read returns what the function makes of the records of the first source that

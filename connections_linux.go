@@ -69,19 +69,18 @@ func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 		names := newProcNames()
 		owners := &holders{}
 		for _, space := range spaces {
-			diag := &sockDiag{
-				dial:    func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
-				needs:   config.needs(),
-				holders: owners,
-
-				mayVanish: space.mayVanish,
-			}
 			for _, socketType := range socketTypes {
 				dump, wanted := newDump(socketType, config.Selection)
 				if !wanted {
 					continue
 				}
 				dump.idle = config.MinIdle
+				diag := &sockDiag{
+					dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
+					mayVanish: space.mayVanish,
+					needs:     config.needs(),
+					holders:   owners,
+				}
 				part := part{name: socketType, netns: space.name, names: names, ports: space.ports}
 				if config.Source != sourceGopsutil {
 					for range attempts {
@@ -93,11 +92,9 @@ func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 					part.sources = append(part.sources, source{sourceGopsutil, fallback(socketType)})
 				}
 				if !yield(part) {
-					diag.close()
 					return
 				}
 			}
-			diag.close()
 		}
 	}
 }
@@ -217,13 +214,10 @@ func (s socket) hasBeenIdle(limit time.Duration) (bool, error) {
 // sockDiag reads the sockets of a network namespace over NETLINK_SOCK_DIAG. It
 // needs no rights, but for other namespaces and for the processes of others.
 type sockDiag struct {
-	dial    func() (*netlink.Conn, error)
-	conn    *netlink.Conn // nil before the first dump and after one that broke off
-	needs   needs
-	holders *holders // walked when first needed
-
-	// mayVanish is for a namespace that has no sockets once it is gone.
-	mayVanish bool
+	dial      func() (*netlink.Conn, error)
+	mayVanish bool // the namespace has no sockets once it is gone
+	needs     needs
+	holders   *holders
 
 	addresses map[[16]byte]string // the texts of addresses, so that each is made once
 	users     map[uint32][]int32
@@ -254,13 +248,6 @@ func dialSockDiag(ctx context.Context, space namespace) (*netlink.Conn, error) {
 	return conn, err
 }
 
-func (s *sockDiag) close() {
-	if s.conn != nil {
-		_ = s.conn.Close()
-		s.conn = nil
-	}
-}
-
 // records yields the sockets that the dump asks for, straight from the kernel's
 // datagrams. It can be read again after an error.
 func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
@@ -272,7 +259,6 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 		if s.mayVanish && errors.Is(err, errVanished) {
 			return
 		}
-		s.close() // what is left of the answer must not be taken for the next one
 		var operation *netlink.OpError
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -292,23 +278,23 @@ type late struct {
 
 // each calls yield with each socket until it returns false.
 func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
-	if s.needs.process && s.holders.pids == nil {
-		if err := s.holders.walk(); err != nil {
-			return fmt.Errorf("finding the processes: %w", cause(err))
-		}
-	}
-	if s.conn == nil {
-		var err error
-		if s.conn, err = s.dial(); err != nil {
+	if s.needs.process {
+		if err := s.holders.find(); err != nil {
 			return err
 		}
 	}
-	request, err := s.conn.Send(d.request())
+	// What is left of an answer that broke off must not be taken for the next one.
+	conn, err := s.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	request, err := conn.Send(d.request())
 	if err != nil {
 		return err
 	}
 	var lates []late
-	for message, err := range s.conn.ReceiveIter() {
+	for message, err := range conn.ReceiveIter() {
 		if err != nil {
 			return err
 		}
@@ -350,13 +336,12 @@ func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) e
 	if len(lates) == 0 {
 		return nil
 	}
-	if err := s.holders.walk(); err != nil {
-		return fmt.Errorf("finding the processes: %w", cause(err))
+	now := &holders{}
+	if err := now.find(); err != nil {
+		return err
 	}
 	for _, late := range lates {
-		if pid, found := s.holders.of(late.inode); found {
-			late.record.Pid = pid
-		}
+		late.record.Pid = now.pids[late.inode]
 		if !yield(late.record) {
 			return nil
 		}
@@ -376,7 +361,7 @@ func (s *sockDiag) complete(socket socket, message []byte) net.ConnectionStat {
 	if s.needs.process {
 		record.Pid = pidNothing
 		if socket.inode != 0 {
-			record.Pid, _ = s.holders.of(socket.inode)
+			record.Pid = s.holders.pids[socket.inode]
 		}
 	}
 	if s.needs.user {

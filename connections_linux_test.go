@@ -221,7 +221,7 @@ func FuzzKernelMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		socketType, status := tally{}.key(socket.record).kindOf()
+		socketType, status := tally{}.key(socket.record, textOf(socket.record.Status)).kindOf()
 		if socketType != name || isUDP(name) != (status == statusNone) || !slices.Contains(statuses, status) {
 			t.Errorf("%x is taken for %s %s", message, socketType, status)
 		}

@@ -119,7 +119,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		if tally.accepts != nil && !tally.accepts(record) {
 			continue
 		}
-		k := tally.key(record)
+		k := tally.key(record, textOf(record.Status))
 		in, known := indexes[k]
 		if !known {
 			if config.counts(k, part) && config.Filter.matchesProcess(k, part) {
@@ -127,7 +127,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 			}
 			indexes[k] = in
 		}
-		owner := owners.key(record)
+		owner := owners.key(record, text{})
 		for _, index := range in {
 			counts[suspect{group: index, pid: owner.pid, uid: owner.uid}]++
 		}

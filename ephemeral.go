@@ -124,7 +124,7 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 			}
 			candidate := EphemeralPorts{
 				Used: ports, Size: none.Size,
-				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress), strconv.Itoa(int(user.key.remotePort))),
+				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress.String()), strconv.Itoa(int(user.key.remotePort))),
 			}
 			more, less := candidate.Used*fullest.Size, fullest.Used*candidate.Size
 			if more > less || more == less && candidate.Peer < fullest.Peer {
@@ -164,11 +164,12 @@ func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, e
 			if !config.counts(k, part) {
 				continue
 			}
-			switch k.localAddress {
+			address := k.localAddress.String()
+			switch address {
 			case "0.0.0.0", "::", "*":
-				k.localAddress = ""
+				address = ""
 			}
-			set[listener{part.netns, k.localAddress, k.localPort}] = true
+			set[listener{part.netns, address, k.localPort}] = true
 		}
 	}
 	return set, nil

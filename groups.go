@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unique"
 
 	"github.com/shirou/gopsutil/v3/net"
 )
@@ -82,12 +83,15 @@ func (g Group) isTotal() bool { return g.Label == "" }
 // compareGroups sorts the group with most sockets first, equal ones in the
 // order of the types, then of the names.
 func compareGroups(a, b Group) int {
-	return cmp.Or(
-		cmp.Compare(b.Count, a.Count),
-		cmp.Compare(slices.Index(socketTypes, a.Type), slices.Index(socketTypes, b.Type)),
-		cmp.Compare(a.Status, b.Status),
-		cmp.Compare(a.Label, b.Label),
-	)
+	switch {
+	case a.Count != b.Count:
+		return cmp.Compare(b.Count, a.Count)
+	case a.Type != b.Type:
+		return cmp.Compare(slices.Index(socketTypes, a.Type), slices.Index(socketTypes, b.Type))
+	case a.Status != b.Status:
+		return cmp.Compare(a.Status, b.Status)
+	}
+	return cmp.Compare(a.Label, b.Label)
 }
 
 // names turns the numbers of owners into names.
@@ -100,10 +104,28 @@ type names interface {
 // and the filters do not need is left empty.
 type key struct {
 	family, kind                uint32
-	status                      string
+	status                      text
 	pid, uid                    int32
-	localAddress, remoteAddress string
+	localAddress, remoteAddress text
 	localPort, remotePort       uint32
+}
+
+// text is a string that takes no longer to compare and to hash than a number:
+// with a key for each port that makes a difference.
+type text struct{ handle unique.Handle[string] }
+
+func textOf(s string) text {
+	if s == "" {
+		return text{}
+	}
+	return text{unique.Make(s)}
+}
+
+func (t text) String() string {
+	if t == (text{}) {
+		return ""
+	}
+	return t.handle.Value()
 }
 
 // needs says which fields of a record are needed besides family, type, status
@@ -124,7 +146,10 @@ type tally struct {
 // reading is no reading.
 func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (map[key]int, error) {
 	counts := map[key]int{}
-	var last key // the sockets of a kind come in long runs
+	// Sockets in the same status, and of the same kind, come in long runs.
+	var status text
+	lastStatus := ""
+	var last key
 	run := 0
 	for record, err := range records {
 		if err != nil {
@@ -133,7 +158,10 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (map[key]int, er
 		if t.accepts != nil && !t.accepts(record) {
 			continue
 		}
-		next := t.key(record)
+		if record.Status != lastStatus {
+			lastStatus, status = record.Status, textOf(record.Status)
+		}
+		next := t.key(record, status)
 		if next != last && run > 0 {
 			counts[last] += run
 			run = 0
@@ -147,8 +175,9 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (map[key]int, er
 	return counts, nil
 }
 
-func (t tally) key(record net.ConnectionStat) key {
-	k := key{family: record.Family, kind: record.Type, status: record.Status}
+// key returns the key of a record whose status is given as text.
+func (t tally) key(record net.ConnectionStat, status text) key {
+	k := key{family: record.Family, kind: record.Type, status: status}
 	if t.needs.process {
 		k.pid = record.Pid
 	}
@@ -160,12 +189,12 @@ func (t tally) key(record net.ConnectionStat) key {
 	for _, dimension := range t.grouping {
 		switch dimension {
 		case byLocalAddress:
-			k.localAddress = record.Laddr.IP
+			k.localAddress = textOf(record.Laddr.IP)
 		case byLocalPort:
 			k.localPort = record.Laddr.Port
 		case byRemoteAddress:
-			if k.remoteAddress = record.Raddr.IP; record.Raddr.Port == 0 {
-				k.remoteAddress = ""
+			if record.Raddr.Port != 0 {
+				k.remoteAddress = textOf(record.Raddr.IP)
 			}
 		case byRemotePort:
 			k.remotePort = record.Raddr.Port
@@ -179,8 +208,8 @@ func (t tally) key(record net.ConnectionStat) key {
 func (k key) kindOf() (socketTypeName, status string) {
 	socketTypeName = socketType(k.family, k.kind)
 	status = statusNone
-	if socketTypeName != "" && !isUDP(socketTypeName) && k.status != "" {
-		status, _ = canonicalStatus(k.status)
+	if socketTypeName != "" && !isUDP(socketTypeName) && k.status != (text{}) {
+		status, _ = canonicalStatus(k.status.String())
 		status = printable(status)
 	}
 	return socketTypeName, status
@@ -190,51 +219,49 @@ func (k key) kindOf() (socketTypeName, status string) {
 func (g Grouping) group(k key, part part) Group {
 	socketType, status := k.kindOf()
 	var group Group
-	var texts, labels, aliases []string
 	for i, dimension := range g {
-		text := ""
+		value := ""
 		switch dimension {
 		case byType:
-			group.Type, text = socketType, socketType
+			group.Type, value = socketType, socketType
 		case byStatus:
-			group.Status, text = status, status
+			group.Status, value = status, status
 		case byProcess:
-			text = processName(k, part)
+			value = processName(k, part)
 		case byUser:
-			text = userName(k, part)
+			value = userName(k, part)
 		case byLocalAddress:
-			text = addressText(k.localAddress)
+			value = addressText(k.localAddress.String())
 		case byRemoteAddress:
-			text = addressText(k.remoteAddress)
+			value = addressText(k.remoteAddress.String())
 		case byLocalPort:
-			text = strconv.Itoa(int(k.localPort))
+			value = strconv.Itoa(int(k.localPort))
 		case byRemotePort:
-			if text = nothing; k.remotePort != 0 {
-				text = strconv.Itoa(int(k.remotePort))
+			if value = nothing; k.remotePort != 0 {
+				value = strconv.Itoa(int(k.remotePort))
 			}
 		case byNetns:
-			text = outsideName(part.netns)
+			value = outsideName(part.netns)
 		}
-		labels = append(labels, labelOf(text))
-		aliases = append(aliases, text)
-		previous := Dimension("")
-		if i > 0 {
-			previous = g[i-1]
+		text, label := value, labelOf(value)
+		if dimension == byStatus {
+			text = strings.ReplaceAll(value, "_", " ")
 		}
-		switch {
-		case dimension == byStatus:
-			texts = append(texts, strings.ReplaceAll(text, "_", " "))
-		case dimension == byLocalPort && previous == byLocalAddress, dimension == byRemotePort && previous == byRemoteAddress:
-			if text != nothing {
-				texts[len(texts)-1] = stdnet.JoinHostPort(texts[len(texts)-1], text)
-			}
-		default:
-			texts = append(texts, text)
+		if i == 0 {
+			group.Text, group.Label, group.Alias = text, label, value
+			continue
+		}
+		group.Label += "_" + label
+		group.Alias += "_" + value
+		// A port next to its address is written as usual.
+		switch pair := [2]Dimension{g[i-1], dimension}; {
+		case pair != [2]Dimension{byLocalAddress, byLocalPort} && pair != [2]Dimension{byRemoteAddress, byRemotePort}:
+			group.Text += " " + text
+		case value != nothing:
+			space := strings.LastIndex(group.Text, " ") + 1
+			group.Text = group.Text[:space] + stdnet.JoinHostPort(group.Text[space:], value)
 		}
 	}
-	group.Text = strings.Join(texts, " ")
-	group.Label = strings.Join(labels, "_")
-	group.Alias = strings.Join(aliases, "_")
 	return group
 }
 
@@ -283,8 +310,11 @@ func addressText(text string) string {
 // full: Icinga 2 takes "::" in a label for the prefix of all labels that follow
 // (check_multi's format).
 func labelOf(value string) string {
+	if !strings.Contains(value, "::") {
+		return value
+	}
 	address, err := netip.ParseAddr(value)
-	if err != nil || !strings.Contains(value, "::") {
+	if err != nil {
 		return value
 	}
 	bytes := address.As16()

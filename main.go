@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -20,6 +21,8 @@ import (
 )
 
 func main() {
+	// The datagrams of the kernel are the only garbage of note, and short-lived.
+	debug.SetGCPercent(50)
 	// A reader that is gone must show up as a failed write, not kill us.
 	signal.Ignore(syscall.SIGPIPE)
 	check.PrintStack = false

@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,17 +18,23 @@ import (
 // the links /proc/PID/fd/N, "socket:[INODE]", say that, and only those that
 // this user may read.
 type holders struct {
-	pids    map[uint32]int32
-	isWhole bool // no process kept its links from us
+	once    sync.Once
+	err     error
+	pids    map[uint32]int32 // by inode; pidUnseen for one that was not found
+	isWhole bool             // no process kept its links from us
 }
 
 // maxLate is how many sockets of a dump are looked for once more.
 const maxLate = 10_000
 
-// of returns the process that holds the socket, and whether it is known.
-func (h *holders) of(inode uint32) (int32, bool) {
-	pid, found := h.pids[inode]
-	return pid, found
+// find reads the links of all processes, at the first call.
+func (h *holders) find() error {
+	h.once.Do(func() {
+		if err := h.walk(); err != nil {
+			h.err = fmt.Errorf("finding the processes: %w", cause(err))
+		}
+	})
+	return h.err
 }
 
 // walk reads the links of all processes. A socket that several processes hold

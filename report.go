@@ -58,7 +58,7 @@ func render(state check.Status, groups []Item, n int, others []Item, notes []str
 	var texts []string
 	var perfdata check.PerfdataList
 	add := func(item Item) {
-		text := item.Text
+		text := cmp.Or(item.Text, fmt.Sprintf("%s: %d", item.Group.Text, item.Group.Count))
 		if item.State != check.OK {
 			text += " [" + item.State.String() + "]"
 		}

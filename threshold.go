@@ -202,6 +202,9 @@ func (t Thresholds) first(names ...string) *check.Threshold {
 
 // of returns the range that holds for the group: the most specific one.
 func (t Thresholds) of(group Group, by Grouping) *check.Threshold {
+	if len(t) == 0 {
+		return nil
+	}
 	names := []string{group.Label, group.Alias}
 	if by.isPlain() && group.Status != "" {
 		names = append(names, group.Status)
@@ -214,7 +217,7 @@ func (t Thresholds) of(group Group, by Grouping) *check.Threshold {
 
 // Item is a judged value, one entry of the first line.
 type Item struct {
-	Text     string // the entry, without its state
+	Text     string // the entry, without its state; "" for a group
 	Label    string // names it in performance data
 	Value    float64
 	Unit     string           // in performance data
@@ -228,12 +231,12 @@ type Item struct {
 // judge compares what was counted with the thresholds: the groups, then the
 // ephemeral ports and the total where a threshold names them. ports may be nil.
 func judge(groups []Group, ports *EphemeralPorts, config Config) []Item {
-	var items []Item
+	items := make([]Item, 0, len(groups)+2)
 	total := 0
 	for _, group := range groups {
 		total += group.Count
 		items = append(items, judgeValue(Item{
-			Text: fmt.Sprintf("%s: %d", group.Text, group.Count), Label: group.Label, Value: float64(group.Count), Group: group,
+			Label: group.Label, Value: float64(group.Count), Group: group,
 			Warning: config.Warning.of(group, config.By), Critical: config.Critical.of(group, config.By),
 		}))
 	}
