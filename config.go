@@ -53,6 +53,7 @@ type Config struct {
 	Timeout    time.Duration
 	Verbose    bool
 	Debug      bool
+	Log        debugLog
 
 	withOwners bool // owners and peers are needed whatever the grouping
 }
@@ -91,7 +92,7 @@ func (c *Config) tally() tally {
 // everything returns the configuration without what narrows the sockets, but
 // in the same network namespaces and from the same source.
 func (c *Config) everything() Config {
-	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording}
+	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording, Log: c.Log}
 }
 
 // The values of --source. Only Linux has netlink.

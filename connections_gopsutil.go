@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/shirou/gopsutil/v3/net"
 )
@@ -22,7 +23,7 @@ func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[n
 	if types := config.Selection.Types; len(types) == 1 {
 		kind = map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[types[0]]
 	}
-	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind, config.needs()) })
+	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind, config.needs(), config.Log) })
 	return func(wanted string) iter.Seq2[net.ConnectionStat, error] {
 		return func(yield func(net.ConnectionStat, error) bool) {
 			connections, err := read()
@@ -48,8 +49,10 @@ func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[n
 // usesLsof tells whether gopsutil runs lsof on this system.
 const usesLsof = runtime.GOOS == "darwin" || runtime.GOOS == "freebsd"
 
-func readGopsutil(ctx context.Context, kind string, needs needs) ([]net.ConnectionStat, error) {
+func readGopsutil(ctx context.Context, kind string, needs needs, log debugLog) ([]net.ConnectionStat, error) {
+	started := time.Now()
 	connections, err := readConnections(ctx, kind, needs)
+	log.printf("gopsutil: asked for %s: %d sockets, error %v, in %s", kind, len(connections), err, took(started))
 	switch {
 	case ctx.Err() != nil:
 		// gopsutil takes the output of an lsof that was stopped for whole.

@@ -65,9 +65,12 @@ func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 			yield(part{sources: []source{{sourceNetlink, failing(err)}}})
 			return
 		}
+		for _, space := range spaces {
+			config.Log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
+		}
 		fallback := gopsutilSource(ctx, config)
 		names := newProcNames()
-		owners := &holders{}
+		owners := &holders{log: config.Log}
 		for _, space := range spaces {
 			for _, socketType := range socketTypes {
 				dump, wanted := newDump(socketType, config.Selection)
@@ -80,6 +83,7 @@ func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 					mayVanish: space.mayVanish,
 					needs:     config.needs(),
 					holders:   owners,
+					log:       config.Log,
 				}
 				part := part{name: socketType, netns: space.name, names: names, ports: space.ports}
 				if config.Source != sourceGopsutil {
@@ -218,6 +222,7 @@ type sockDiag struct {
 	mayVanish bool // the namespace has no sockets once it is gone
 	needs     needs
 	holders   *holders
+	log       debugLog
 
 	addresses map[[16]byte]string // the texts of addresses, so that each is made once
 	users     map[uint32][]int32
@@ -252,7 +257,13 @@ func dialSockDiag(ctx context.Context, space namespace) (*netlink.Conn, error) {
 // datagrams. It can be read again after an error.
 func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 	return func(yield func(net.ConnectionStat, error) bool) {
-		err := s.each(d, func(record net.ConnectionStat) bool { return yield(record, nil) })
+		started, sockets := time.Now(), 0
+		err := s.each(d, func(record net.ConnectionStat) bool {
+			sockets++
+			return yield(record, nil)
+		})
+		s.log.printf("netlink: asked for family %d, protocol %d, states %#x, idle for %s: %d sockets, error %v, in %s",
+			d.family, d.protocol, d.states, d.idle, sockets, err, took(started))
 		if err == nil {
 			return
 		}
@@ -336,7 +347,7 @@ func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) e
 	if len(lates) == 0 {
 		return nil
 	}
-	now := &holders{}
+	now := &holders{log: s.log}
 	if err := now.find(); err != nil {
 		return err
 	}

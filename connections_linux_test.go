@@ -545,7 +545,7 @@ func TestVerboseNamesTheSourceAndWhyAnotherWasNotUsed(t *testing.T) {
 	for range attempts {
 		reading.Failures = append(reading.Failures, failure{"udp6", sourceNetlink, unix.ENOENT})
 	}
-	got := notes(reading, 1500*time.Microsecond, Config{Verbose: true})
+	got := notes(reading, "1.5 ms", Config{Verbose: true})
 	want := "7 sockets counted, read from netlink and gopsutil in 1.5 ms (netlink udp6: no such file or directory)"
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("got %q", got)

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"syscall"
@@ -35,7 +36,11 @@ func main() {
 	if config.Answer != "" {
 		exit(check.Unknown, config.Answer)
 	}
-	check.PrintStack = config.Debug
+	if config.Debug {
+		check.PrintStack = true
+		config.Log = debugLog{os.Stderr}
+		config.Log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
+	}
 	go check.HandleTimeout(int(config.Timeout / time.Second))
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
@@ -64,7 +69,7 @@ func runCheck(parts func(Config) iter.Seq[part], config Config) (check.Status, s
 	if err != nil {
 		return check.Unknown, "", err
 	}
-	took := time.Since(started)
+	duration := took(started)
 	var ports *EphemeralPorts
 	if config.names(ephemeralGroup) {
 		if ports, err = ephemeralPorts(parts, config); err != nil {
@@ -79,7 +84,7 @@ func runCheck(parts func(Config) iter.Seq[part], config Config) (check.Status, s
 			details = []string{"who holds the sockets cannot be told: " + err.Error()}
 		}
 	}
-	state, output := report(items, append(details, notes(reading, took, config)...), config)
+	state, output := report(items, append(details, notes(reading, duration, config)...), config)
 	return state, output, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ type holders struct {
 	err     error
 	pids    map[uint32]int32 // by inode; pidUnseen for one that was not found
 	isWhole bool             // no process kept its links from us
+	log     debugLog
 }
 
 // maxLate is how many sockets of a dump are looked for once more.
@@ -30,9 +32,11 @@ const maxLate = 10_000
 // find reads the links of all processes, at the first call.
 func (h *holders) find() error {
 	h.once.Do(func() {
+		started := time.Now()
 		if err := h.walk(); err != nil {
 			h.err = fmt.Errorf("finding the processes: %w", cause(err))
 		}
+		h.log.printf("processes: %d sockets found under /proc, of all processes: %t, error %v, in %s", len(h.pids), h.isWhole, h.err, took(started))
 	})
 	return h.err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"sort"
@@ -110,7 +111,7 @@ func render(state check.Status, groups []Item, n int, others []Item, notes []str
 }
 
 // notes returns what is to be said about the reading besides the counts.
-func notes(reading Reading, took time.Duration, config Config) []string {
+func notes(reading Reading, took string, config Config) []string {
 	var lines []string
 	if reading.Unseen > 0 && config.Recording == nil {
 		lines = append(lines, reading.unseenText())
@@ -118,8 +119,7 @@ func notes(reading Reading, took time.Duration, config Config) []string {
 	if !config.Verbose {
 		return lines
 	}
-	note := fmt.Sprintf("%d sockets counted, read from %s in %.1f ms",
-		reading.Sockets, strings.Join(reading.Sources, " and "), float64(took.Microseconds())/1000)
+	note := fmt.Sprintf("%d sockets counted, read from %s in %s", reading.Sockets, strings.Join(reading.Sources, " and "), took)
 	var reasons []string
 	for _, failure := range reading.Failures {
 		reason := fmt.Sprintf("%s %s: %s", failure.source, failure.part, failure.err)
@@ -190,4 +190,19 @@ func oneLine(message string) string {
 		}
 		return r
 	}, message)
+}
+
+// debugLog tells whoever reports a problem what was done, a line at a time. The
+// zero value tells nothing.
+type debugLog struct{ to io.Writer }
+
+func (l debugLog) printf(format string, values ...any) {
+	if l.to != nil {
+		_, _ = fmt.Fprintln(l.to, "debug:", oneLine(fmt.Sprintf(format, values...)))
+	}
+}
+
+// took returns how long ago that was, to a tenth of a millisecond.
+func took(since time.Time) string {
+	return fmt.Sprintf("%.1f ms", float64(time.Since(since).Microseconds())/1000)
 }
