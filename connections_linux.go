@@ -70,7 +70,7 @@ func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 		}
 		fallback := gopsutilSource(ctx, config)
 		names := newProcNames()
-		owners := &holders{log: config.Log}
+		owners := &holders{ctx: ctx, log: config.Log}
 		for _, space := range spaces {
 			for _, socketType := range socketTypes {
 				dump, wanted := newDump(socketType, config.Selection)
@@ -347,7 +347,7 @@ func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) e
 	if len(lates) == 0 {
 		return nil
 	}
-	now := &holders{log: s.log}
+	now := &holders{ctx: s.holders.ctx, log: s.log}
 	if err := now.find(); err != nil {
 		return err
 	}

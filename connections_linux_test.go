@@ -595,3 +595,16 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 		t.Errorf("%d allocations for each socket", result.AllocsPerOp())
 	}
 }
+
+func TestTheVerdictDoesNotWaitForTheCulprits(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	config, err := parseArguments([]string{"-w", "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := judge([]Group{{Type: "tcp", Status: "LISTEN", Text: "tcp LISTEN", Label: "tcp_LISTEN", Count: 1}}, nil, config)
+	if lines := details(ctx, items, config); len(lines) != 1 || lines[0] != "who holds the sockets cannot be told in time" {
+		t.Errorf("got %q", lines)
+	}
+}

@@ -45,8 +45,7 @@ func main() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
 	defer cancel()
-	parts := func(config Config) iter.Seq[part] { return partsOf(ctx, config) }
-	state, output, err := runCheck(parts, config)
+	state, output, err := runCheck(ctx, config)
 	if errors.Is(err, context.DeadlineExceeded) {
 		select {} // the timeout handler has the last word
 	}
@@ -57,10 +56,11 @@ func main() {
 }
 
 // runCheck counts and judges, and returns the state and the whole output.
-func runCheck(parts func(Config) iter.Seq[part], config Config) (check.Status, string, error) {
+func runCheck(ctx context.Context, config Config) (check.Status, string, error) {
 	if err := config.Filter.checkUsers(); err != nil {
 		return check.Unknown, "", err
 	}
+	parts := func(config Config) iter.Seq[part] { return partsOf(ctx, config) }
 	started := time.Now()
 	reading, err := count(parts(config), config)
 	if err == nil {
@@ -77,15 +77,29 @@ func runCheck(parts func(Config) iter.Seq[part], config Config) (check.Status, s
 		}
 	}
 	items := judge(reading.Groups, ports, config)
-	var details []string
-	if !config.NoDetails {
-		if details, err = culprits(parts, items, config); err != nil {
-			// What was judged stands.
-			details = []string{"who holds the sockets cannot be told: " + err.Error()}
-		}
-	}
-	state, output := report(items, append(details, notes(reading, duration, config)...), config)
+	state, output := report(items, append(details(ctx, items, config), notes(reading, duration, config)...), config)
 	return state, output, nil
+}
+
+// details returns the culprits, or why they cannot be told. They may take half
+// of the time that is left: what was judged must not be lost over them.
+func details(ctx context.Context, items []Item, config Config) []string {
+	if config.NoDetails {
+		return nil
+	}
+	if deadline, set := ctx.Deadline(); set {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	lines, err := culprits(func(config Config) iter.Seq[part] { return partsOf(ctx, config) }, items, config)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return []string{"who holds the sockets cannot be told in time"}
+	case err != nil:
+		return []string{"who holds the sockets cannot be told: " + err.Error()}
+	}
+	return lines
 }
 
 // partsOf returns what is to be read: the recording where one is given, else

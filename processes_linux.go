@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 // the links /proc/PID/fd/N, "socket:[INODE]", say that, and only those that
 // this user may read.
 type holders struct {
+	ctx     context.Context // ends the search
 	once    sync.Once
 	err     error
 	pids    map[uint32]int32 // by inode; pidUnseen for one that was not found
@@ -48,6 +50,9 @@ func (h *holders) walk() error {
 	var entries []string
 	buffer := make([]byte, 32<<10)
 	return eachProcess(func(pid int32) error {
+		if err := h.ctx.Err(); err != nil {
+			return err
+		}
 		folder, err := unix.Open(procPath(pid, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		switch {
 		case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
