@@ -23,7 +23,7 @@ import (
 
 func main() {
 	// The datagrams of the kernel are the only garbage of note, and short-lived.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(25)
 	// A reader that is gone must show up as a failed write, not kill us.
 	signal.Ignore(syscall.SIGPIPE)
 	check.PrintStack = false
