@@ -115,7 +115,7 @@ func partsOf(ctx context.Context, config Config) iter.Seq[part] {
 // not be delivered ends it as UNKNOWN: a monitoring system takes silence with
 // exit code 0 for OK.
 func exit(state check.Status, text string) {
-	if _, err := os.Stdout.WriteString(text); err != nil {
+	if _, err := os.Stdout.WriteString(text); err != nil || outputIsClosed() {
 		state = check.Unknown
 	}
 	check.BaseExit(state)
