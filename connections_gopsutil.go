@@ -20,7 +20,7 @@ import (
 // bound alike).
 func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[net.ConnectionStat, error] {
 	kind := "inet"
-	if types := config.Selection.Types; len(types) == 1 {
+	if types := config.Selection.Types; len(types) == 1 && !usesLsof(runtime.GOOS) {
 		kind = map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[types[0]]
 	}
 	read := sync.OnceValues(func() ([]net.ConnectionStat, error) { return readGopsutil(ctx, kind, config.needs(), config.Log) })
@@ -46,24 +46,31 @@ func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[n
 	}
 }
 
-// usesLsof tells whether gopsutil runs lsof on this system.
-const usesLsof = runtime.GOOS == "darwin" || runtime.GOOS == "freebsd"
-
 func readGopsutil(ctx context.Context, kind string, needs needs, log debugLog) ([]net.ConnectionStat, error) {
 	started := time.Now()
 	connections, err := readConnections(ctx, kind, needs)
 	log.printf("gopsutil: asked for %s: %d sockets, error %v, in %s", kind, len(connections), err, took(started))
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		// gopsutil takes the output of an lsof that was stopped for whole.
 		return nil, ctx.Err()
-	case err == nil && len(connections) == 0 && usesLsof:
-		// gopsutil does not tell an lsof that failed from one that found nothing.
-		return nil, errors.New("lsof lists no sockets at all, which is not to be believed: run lsof -i to see why")
-	case errors.Is(err, exec.ErrNotFound):
-		return nil, errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
-	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
-		return nil, fmt.Errorf("not supported on %s", runtime.GOOS)
 	}
-	return connections, err
+	return connections, gopsutilFault(err, len(connections), runtime.GOOS)
 }
+
+// gopsutilFault says what is wrong with a reading of all sockets and what would
+// be right, nil where nothing is.
+func gopsutilFault(err error, connections int, system string) error {
+	switch {
+	case err == nil && connections == 0 && usesLsof(system):
+		// gopsutil does not tell an lsof that failed from one that found nothing.
+		return errors.New("lsof lists no sockets at all, which is not to be believed: run lsof -i to see why")
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
+		return fmt.Errorf("not supported on %s", system)
+	}
+	return err
+}
+
+// usesLsof tells whether gopsutil runs lsof on the system.
+func usesLsof(system string) bool { return system == "darwin" || system == "freebsd" }

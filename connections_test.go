@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -132,5 +133,34 @@ func TestZeroReportsTheGroupsThatTheSystemCanHave(t *testing.T) {
 		if len(groups) != test.groups || strings.Join(rare, " ") != test.rare {
 			t.Errorf("%s %v: got %d groups, %v", test.system, test.selection, len(groups), rare)
 		}
+	}
+}
+
+func TestFaultsOfOtherSystemsSayWhatToDo(t *testing.T) {
+	lsof := fmt.Errorf("run: %w", exec.ErrNotFound)
+	tests := []struct {
+		name        string
+		err         error
+		connections int
+		system      string
+		message     string
+	}{
+		{"all is well", nil, 3, "darwin", ""},
+		{"nothing on Windows", nil, 0, "windows", ""},
+		{"lsof is missing", lsof, 0, "freebsd", "lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)"},
+		{"lsof finds nothing", nil, 0, "darwin", "lsof lists no sockets at all, which is not to be believed: run lsof -i to see why"},
+		{"gopsutil has nothing", errors.New("not implemented yet"), 0, "solaris", "not supported on solaris"},
+		{"another error", errors.New("no luck"), 0, "windows", "no luck"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			message := ""
+			if err := gopsutilFault(test.err, test.connections, test.system); err != nil {
+				message = err.Error()
+			}
+			if message != test.message {
+				t.Errorf("got  %s\nwant %s", message, test.message)
+			}
+		})
 	}
 }
