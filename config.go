@@ -21,13 +21,15 @@ compares each count with ranges.`
 const examples = `A RANGE is [@][start:][end] as in the Monitoring Plugins guidelines: 10 alerts
 below 0 and above 10, 10: below 10, ~:10 above 10, 10:20 outside of 10 to 20,
 @10:20 inside. GROUP= narrows it to a type (udp=50), a status (close_wait=10),
-both (tcp_close_wait=10) or the sum of all groups (total=20000); the most
+both (tcp_close_wait=10), the sum of all groups (total=20000) or the percentage
+of ephemeral ports in use towards one peer (ephemeral=80, Linux); the most
 specific range applies. Lists are given by commas or by repeating the flag.
 
 Examples:
   check_network_connections
   check_network_connections -w 2000,close_wait=10,time_wait=5000 -c close_wait=50,total=20000
-  check_network_connections --conn-type tcp,tcp6 --conn-status listen -c tcp_listen=1:
+  check_network_connections --by status --conn-status listen --local-port 443 -c listen=1:
+  check_network_connections --by process,status --conn-status close_wait -w 10
 
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `
@@ -55,6 +57,7 @@ type Config struct {
 	Debug      bool
 	Log        debugLog
 
+	withNetns  bool // the names of network namespaces are needed whatever the grouping
 	withOwners bool // owners and peers are needed whatever the grouping
 }
 
@@ -92,7 +95,7 @@ func (c *Config) tally() tally {
 // everything returns the configuration without what narrows the sockets, but
 // in the same network namespaces and from the same source.
 func (c *Config) everything() Config {
-	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording, Log: c.Log}
+	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording, Log: c.Log, withNetns: c.withNetns || c.By.has(byNetns)}
 }
 
 // The values of --source. Only Linux has netlink.
@@ -194,7 +197,7 @@ func parseArguments(line []string) (Config, error) {
 	case a.FlagSet.NArg() > 0:
 		return Config{}, fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(a.FlagSet.Arg(0)))
 	case a.Timeout < 1 || a.Timeout > math.MaxInt32:
-		return Config{}, fmt.Errorf("--timeout: %d is not possible, use 1 second or more", a.Timeout)
+		return Config{}, fmt.Errorf("--timeout: %d is not possible, use 1 to %d seconds", a.Timeout, math.MaxInt32)
 	}
 	return a.check()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -165,6 +166,7 @@ type Reading struct {
 	Groups   []Group
 	Sockets  int       // in the groups
 	Unseen   int       // sockets whose process this user may not see, where that matters
+	UserLess int       // sockets whose user is not known, where users are selected
 	Sources  []string  // the names of those that were used, each once
 	Failures []failure // of sources for which another one served
 }
@@ -187,7 +189,13 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 			reading.Sources = append(reading.Sources, result.used)
 		}
 		for key, sockets := range result.counts {
-			if !config.counts(key, part) {
+			if !config.selects(key) {
+				continue
+			}
+			if tally.needs.user && userName(key, part) == unseen {
+				reading.UserLess += sockets
+			}
+			if !config.Filter.matchesUser(key, part) {
 				continue
 			}
 			if tally.needs.process && processName(key, part) == unseen {
@@ -216,35 +224,43 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 	return reading, nil
 }
 
-// counts tells whether the sockets with this key are selected, but for the
-// filter on processes. The filters on ports and addresses have been applied
-// before.
-func (c *Config) counts(k key, part part) bool {
+// selects tells whether the sockets with this key are of a type and in a status
+// that count.
+func (c *Config) selects(k key) bool {
 	socketType, status := k.kindOf()
-	return socketType != "" && c.Selection.includes(socketType, status) && c.Filter.matchesUser(k, part)
+	return socketType != "" && c.Selection.includes(socketType, status)
 }
 
 // hidden returns an error where a number that was asked for depends on
 // processes that this user may not see.
 func (r Reading) hidden(config Config) error {
-	what := ""
-	switch names := slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude); {
-	case r.Unseen == 0 || config.Recording != nil:
-		return nil
-	case len(names) > 0 && !slices.Contains(names, unseen):
-		what = "--process cannot be told"
-	case config.By.has(byProcess) && len(config.Expected) > 0:
-		what = "the group " + quote(config.Expected[0].Text) + " cannot be counted"
-	default:
+	if config.Recording != nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %s", what, r.unseenText())
+	if r.UserLess > 0 && !config.Filter.Users.isEmpty() {
+		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known from this source", r.UserLess)
+	}
+	if r.Unseen == 0 {
+		return nil
+	}
+	isName := func(name string) bool { return name != unseen && name != nothing }
+	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isName) {
+		return fmt.Errorf("--process cannot be applied: %s", r.unseenText())
+	}
+	i := slices.IndexFunc(config.Expected, func(g Group) bool { return isName(g.Text) })
+	if config.By.has(byProcess) && i >= 0 {
+		return fmt.Errorf("the group %s cannot be counted: %s", quote(config.Expected[i].Text), r.unseenText())
+	}
+	return nil
 }
 
 // unseenText says what this user may not see, and which rights would show it.
 func (r Reading) unseenText() string {
 	rights := "an administrator sees them"
-	if thisSystem == "linux" {
+	switch {
+	case os.Geteuid() == 0:
+		rights = "not even root may see them here"
+	case thisSystem == "linux":
 		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 	}
 	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", r.Unseen, unseen, rights)

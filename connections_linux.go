@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"unsafe"
 
 	"github.com/mdlayher/netlink"
+	"github.com/shirou/gopsutil/v3/common"
 	"github.com/shirou/gopsutil/v3/net"
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +62,7 @@ const attempts = 3
 // namespace and type. An error is a part that cannot be read.
 func liveParts(ctx context.Context, config Config) iter.Seq[part] {
 	return func(yield func(part) bool) {
-		spaces, err := namespaces(config.Netns, config.By.has(byNetns) || config.Netns == netnsAll)
+		spaces, err := namespaces(config.Netns, config.withNetns || config.By.has(byNetns) || config.Netns == netnsAll)
 		if err != nil {
 			yield(part{sources: []source{{sourceNetlink, failing(err)}}})
 			return
@@ -248,9 +250,12 @@ func dialSockDiag(ctx context.Context, space namespace) (*netlink.Conn, error) {
 		return nil, err
 	}
 	if deadline, set := ctx.Deadline(); set {
-		err = conn.SetDeadline(deadline)
+		if err := conn.SetDeadline(deadline); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
 	}
-	return conn, err
+	return conn, nil
 }
 
 // records yields the sockets that the dump asks for, straight from the kernel's
@@ -331,7 +336,7 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 		}
 		record := s.complete(socket, message.Data)
 		// A process that the walk missed may have opened the socket after it.
-		if s.needs.process && record.Pid == pidUnseen && s.holders.isWhole && len(lates) < maxLate {
+		if s.needs.process && record.Pid == pidUnseen && (s.holders.isWhole || os.Geteuid() == 0) && len(lates) < maxLate {
 			lates = append(lates, late{record, socket.inode})
 			continue
 		}
@@ -353,6 +358,9 @@ func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) e
 	}
 	for _, late := range lates {
 		late.record.Pid = now.pids[late.inode]
+		if late.record.Pid == pidUnseen && now.isWhole {
+			late.record.Pid = pidNothing // closed meanwhile, or the kernel's own
+		}
 		if !yield(late.record) {
 			return nil
 		}
@@ -429,6 +437,8 @@ func readConnections(ctx context.Context, kind string, needs needs) ([]net.Conne
 	if _, err := os.Stat("/proc/net/tcp"); err != nil {
 		return nil, err
 	}
+	// Whatever the environment has as HOST_PROC, the namespace is that of /proc.
+	ctx = context.WithValue(ctx, common.EnvKey, common.EnvMap{common.HostProcEnvKey: "/proc"})
 	if needs.user {
 		return net.ConnectionsWithContext(ctx, kind)
 	}
@@ -439,28 +449,59 @@ func readConnections(ctx context.Context, kind string, needs needs) ([]net.Conne
 func (n namespace) ports() (portSpace, error) {
 	var space portSpace
 	err := n.within(func() error {
-		limits, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+		limits, err := readSetting("ip_local_port_range")
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Sscan(string(limits), &space.first, &space.last); err != nil {
-			return fmt.Errorf("net.ipv4.ip_local_port_range is no range: %w", err)
-		}
-		reserved, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
+		reserved, err := readSetting("ip_local_reserved_ports")
 		if err != nil {
 			return err
 		}
-		if text := strings.TrimSpace(string(reserved)); text != "" {
-			list, err := parseChoice([]string{text}, parsePorts)
-			if err != nil {
-				return fmt.Errorf("net.ipv4.ip_local_reserved_ports: %w", err)
-			}
-			space.reserved = list.include
-		}
-		return nil
+		space, err = parsePortSpace(limits, reserved)
+		return err
 	})
 	if err != nil {
 		return portSpace{}, fmt.Errorf("the ephemeral ports are not known: %w", err)
+	}
+	return space, nil
+}
+
+// maxSetting is more than the longest list of ports takes: every other one.
+const maxSetting = 256 << 10
+
+// readSetting returns net.ipv4.NAME. The kernel gives only what the first read
+// has room for, and nothing more at the next one.
+func readSetting(name string) (string, error) {
+	file, err := os.Open("/proc/sys/net/ipv4/" + name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	content := make([]byte, maxSetting)
+	n, err := file.Read(content)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimSpace(string(content[:n])), nil
+}
+
+// parsePortSpace reads net.ipv4.ip_local_port_range and
+// net.ipv4.ip_local_reserved_ports.
+func parsePortSpace(limits, reserved string) (portSpace, error) {
+	ports, ok := parsePortRange(strings.Join(strings.Fields(limits), "-"))
+	if !ok {
+		return portSpace{}, fmt.Errorf("net.ipv4.ip_local_port_range is no range: %s", quote(limits))
+	}
+	space := portSpace{portRange: ports}
+	if reserved == "" {
+		return space, nil
+	}
+	for item := range strings.SplitSeq(reserved, ",") {
+		ports, ok := parsePortRange(item)
+		if !ok {
+			return portSpace{}, fmt.Errorf("net.ipv4.ip_local_reserved_ports is no list of ports: %s", quote(reserved))
+		}
+		space.reserved = append(space.reserved, ports)
 	}
 	return space, nil
 }

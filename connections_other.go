@@ -30,7 +30,7 @@ func (processNames) process(pid int32) string {
 	return ask(pid, (*process.Process).Name)
 }
 
-func (processNames) user(_, pid int32) string {
+func (processNames) user(_ int64, pid int32) string {
 	return ask(pid, (*process.Process).Username)
 }
 
@@ -43,5 +43,5 @@ func ask(pid int32, question func(*process.Process) (string, error)) string {
 	if err != nil || answer == "" {
 		return unseen
 	}
-	return answer
+	return outsideName(answer)
 }

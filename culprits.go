@@ -17,10 +17,10 @@ import (
 const (
 	maxCulpritGroups = 3       // groups whose holders and peers are told
 	maxCulprits      = 5       // holders and peers of each
-	maxPeers         = 1 << 16 // so many are kept at the most while counting
+	maxPeers         = 1 << 12 // so many are kept at the most while counting
 )
 
-// tooManyPeers stands for peers where none can stand out.
+// tooManyPeers stands for the peers that are not kept.
 var tooManyPeers = fmt.Sprintf("more than %d", maxPeers)
 
 // culprits returns who holds the sockets of the worst groups in violation, and
@@ -47,6 +47,7 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 			wanted.Selection.Statuses = append(wanted.Selection.Statuses, group.Status)
 		}
 	}
+	var reading Reading
 	for part := range parts(wanted) {
 		counts, _, failures := read(part, func(records iter.Seq2[net.ConnectionStat, error]) (map[suspect]int, error) {
 			return tallySuspects(records, part, groups, listening, config)
@@ -59,6 +60,9 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 				found[s.group].peers[s.peer] += sockets
 			} else if holder := holderText(s, part); holder != "" {
 				found[s.group].holders[holder] += sockets
+				if s.pid == pidUnseen {
+					reading.Unseen += sockets
+				}
 			}
 		}
 	}
@@ -67,11 +71,12 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 		if len(found[i].holders) > 0 {
 			lines = append(lines, group.Text+" held by: "+mostText(found[i].holders))
 		}
-		if found[i].peers[tooManyPeers] > 0 {
-			lines = append(lines, group.Text+" peers: "+tooManyPeers)
-		} else if len(found[i].peers) > 0 {
-			lines = append(lines, group.Text+" peers: "+mostText(found[i].peers))
+		if len(found[i].peers) > 0 {
+			lines = append(lines, group.Text+" peers: "+peersText(found[i].peers))
 		}
+	}
+	if reading.Unseen > 0 && config.Recording == nil && !config.needs().process {
+		lines = append(lines, reading.unseenText())
 	}
 	return lines, nil
 }
@@ -96,10 +101,11 @@ type suspects struct{ holders, peers map[string]int }
 
 // suspect is a holder or a peer of sockets of a group.
 type suspect struct {
-	group    int
-	isPeer   bool
-	pid, uid int32  // of a holder
-	peer     string // address and port
+	group  int
+	isPeer bool
+	pid    int32 // of a holder
+	uid    int64
+	peer   string // address and port
 }
 
 // tallySuspects counts the sockets of the groups by their holders, and by their
@@ -122,7 +128,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		k := tally.key(record, textOf(record.Status))
 		in, known := indexes[k]
 		if !known {
-			if config.counts(k, part) && config.Filter.matchesProcess(k, part) {
+			if config.selects(k) && config.Filter.matchesUser(k, part) && config.Filter.matchesProcess(k, part) {
 				in = indexesOf(config.By.group(k, part), groups)
 			}
 			indexes[k] = in
@@ -131,7 +137,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		for _, index := range in {
 			counts[suspect{group: index, pid: owner.pid, uid: owner.uid}]++
 		}
-		if len(in) == 0 || record.Raddr.Port == 0 {
+		if len(in) == 0 || record.Raddr.Port == 0 || record.Raddr.Port == portUnseen {
 			continue
 		}
 		// The port of a peer that came to us says nothing.
@@ -194,6 +200,18 @@ func holderText(s suspect, part part) string {
 		return ""
 	}
 	return text
+}
+
+// peersText lists the peers with most sockets. Where not all were kept, only
+// those that no other one can have more of.
+func peersText(counts map[string]int) string {
+	others := counts[tooManyPeers]
+	certain := maps.Clone(counts)
+	maps.DeleteFunc(certain, func(peer string, sockets int) bool { return peer == tooManyPeers || sockets <= others })
+	if len(certain) == 0 {
+		return tooManyPeers
+	}
+	return mostText(certain)
 }
 
 // mostText lists those with most sockets, most first.

@@ -18,6 +18,7 @@ type EphemeralPorts struct {
 	Used int
 	Size int    // how many ports there are
 	Peer string // address and port, "" where no connection is outgoing
+	In   string // the network namespace, "" where there is only one
 }
 
 // percent returns the share in use, to a tenth.
@@ -29,6 +30,9 @@ func (p EphemeralPorts) text() string {
 	text := fmt.Sprintf("ephemeral ports: %d%% of %d", int(p.percent()), p.Size)
 	if p.Peer != "" {
 		text += " to " + p.Peer
+	}
+	if p.In != "" {
+		text += " in " + p.In
 	}
 	return text
 }
@@ -84,6 +88,10 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 	used := map[user]int{}
 	spaces := map[string]portSpace{}
 	for part := range parts(config) {
+		if part.ports == nil { // it cannot be read
+			_, _, failures := read(part, config.tally().of)
+			return nil, unreadable(part, failures)
+		}
 		space, known := spaces[part.netns]
 		if !known {
 			space, err = part.ports()
@@ -115,6 +123,9 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 	var fullest *EphemeralPorts
 	for netns, space := range spaces {
 		none := EphemeralPorts{Size: space.size()}
+		if netns != "" {
+			none.In = outsideName(netns)
+		}
 		if fullest == nil {
 			fullest = &none
 		}
@@ -123,7 +134,7 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 				continue
 			}
 			candidate := EphemeralPorts{
-				Used: ports, Size: none.Size,
+				Used: ports, Size: none.Size, In: none.In,
 				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress.String()), strconv.Itoa(int(user.key.remotePort))),
 			}
 			more, less := candidate.Used*fullest.Size, fullest.Used*candidate.Size
@@ -140,13 +151,14 @@ type listenerSet map[listener]bool
 
 type listener struct {
 	netns   string
+	family  uint32 // a connection has the family of its listener
 	address string // "" for any
 	port    uint32
 }
 
 // accepted tells whether the connection came in on a listening port.
 func (s listenerSet) accepted(netns string, record net.ConnectionStat) bool {
-	return s[listener{netns, "", record.Laddr.Port}] || s[listener{netns, record.Laddr.IP, record.Laddr.Port}]
+	return s[listener{netns, record.Family, "", record.Laddr.Port}] || s[listener{netns, record.Family, record.Laddr.IP, record.Laddr.Port}]
 }
 
 // listeners reads the listening TCP sockets.
@@ -161,7 +173,7 @@ func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, e
 			return nil, unreadable(part, failures)
 		}
 		for k := range counts {
-			if !config.counts(k, part) {
+			if !config.selects(k) {
 				continue
 			}
 			address := k.localAddress.String()
@@ -169,7 +181,7 @@ func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, e
 			case "0.0.0.0", "::", "*":
 				address = ""
 			}
-			set[listener{part.netns, address, k.localPort}] = true
+			set[listener{part.netns, k.family, address, k.localPort}] = true
 		}
 	}
 	return set, nil

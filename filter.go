@@ -54,16 +54,22 @@ func parseChoice[T any](lists []string, parse func(string) (T, error)) (choice[T
 type portRange struct{ first, last uint32 }
 
 func parsePorts(text string) (portRange, error) {
+	ports, ok := parsePortRange(text)
+	if !ok || ports.first == 0 {
+		return portRange{}, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
+	}
+	return ports, nil
+}
+
+// parsePortRange reads a number from 0 to 65535 or a range of them.
+func parsePortRange(text string) (ports portRange, ok bool) {
 	first, last, isRange := strings.Cut(text, "-")
 	if !isRange {
 		last = first
 	}
 	low, err1 := strconv.ParseUint(first, 10, 16)
 	high, err2 := strconv.ParseUint(last, 10, 16)
-	if err := errors.Join(err1, err2); err != nil || low == 0 || low > high {
-		return portRange{}, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
-	}
-	return portRange{uint32(low), uint32(high)}, nil
+	return portRange{uint32(low), uint32(high)}, err1 == nil && err2 == nil && low <= high
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {
@@ -127,7 +133,7 @@ func (f *Filter) matchesProcess(k key, part part) bool {
 		return true
 	}
 	process := processName(k, part)
-	return f.Processes.matches(func(name string) bool { return outsideName(name) == process })
+	return f.Processes.matches(func(name string) bool { return name == process || outsideName(name) == process })
 }
 
 // matchesUser tells whether the sockets with this key pass the filter on users.
@@ -137,7 +143,7 @@ func (f *Filter) matchesUser(k key, part part) bool {
 	}
 	user := userName(k, part)
 	return f.Users.matches(func(name string) bool {
-		return strings.EqualFold(outsideName(name), user) || k.uid >= 0 && name == strconv.Itoa(int(k.uid))
+		return strings.EqualFold(name, user) || strings.EqualFold(outsideName(name), user) || k.uid >= 0 && name == strconv.FormatInt(k.uid, 10)
 	})
 }
 

@@ -25,7 +25,9 @@ type Recording struct {
 // marshals itself, or only the name of the type and the status.
 type recordedConnection struct {
 	net.ConnectionStat
-	Proto *string `json:"proto"`
+	Local  *net.Addr `json:"localaddr"`
+	Remote *net.Addr `json:"remoteaddr"`
+	Proto  *string   `json:"proto"`
 }
 
 // records yields the connections of the recording one by one.
@@ -91,6 +93,7 @@ func parseRecorded(raw []byte) (net.ConnectionStat, error) {
 	if err := json.Unmarshal(raw, &recorded); err != nil {
 		return net.ConnectionStat{}, errors.New("a field of a connection has a value of the wrong kind")
 	}
+	recorded.Laddr, recorded.Raddr = addressOr(recorded.Local), addressOr(recorded.Remote)
 	if recorded.Proto == nil {
 		if recorded.Family == 0 || recorded.Type == 0 {
 			return net.ConnectionStat{}, errors.New("a connection must have proto, or family and type")
@@ -104,6 +107,14 @@ func parseRecorded(raw []byte) (net.ConnectionStat, error) {
 	recorded.Family = []uint32{afInet, afInet6[0], afInet, afInet6[0]}[index]
 	recorded.Type = []uint32{sockStream, sockStream, sockDgram, sockDgram}[index]
 	return recorded.ConnectionStat, nil
+}
+
+// addressOr returns the address, or what stands for one that is not recorded.
+func addressOr(address *net.Addr) net.Addr {
+	if address == nil {
+		return net.Addr{IP: unseen, Port: portUnseen}
+	}
+	return *address
 }
 
 // failed returns an error where the recording stands for a failed reading.

@@ -73,7 +73,7 @@ type Group struct {
 
 // is tells whether the group has that name, in any case.
 func (g Group) is(name string) bool {
-	return strings.EqualFold(g.Label, name) || strings.EqualFold(g.Alias, name)
+	return strings.EqualFold(g.Label, name) || strings.EqualFold(g.Alias, name) || strings.EqualFold(printable(g.Text), name)
 }
 
 // isTotal tells whether this is the sum over all groups, which has a label that
@@ -94,10 +94,11 @@ func compareGroups(a, b Group) int {
 	return cmp.Compare(a.Label, b.Label)
 }
 
-// names turns the numbers of owners into names.
+// names turns the numbers of owners into names that are fit for texts and
+// labels, or unseen or nothing.
 type names interface {
-	process(pid int32) string // the name or unseen
-	user(uid, pid int32) string
+	process(pid int32) string
+	user(uid int64, pid int32) string
 }
 
 // key is what a record says of the group that it belongs to. What the grouping
@@ -105,7 +106,8 @@ type names interface {
 type key struct {
 	family, kind                uint32
 	status                      text
-	pid, uid                    int32
+	pid                         int32
+	uid                         int64 // uint32, or uidUnseen or uidNothing
 	localAddress, remoteAddress text
 	localPort, remotePort       uint32
 }
@@ -182,8 +184,13 @@ func (t tally) key(record net.ConnectionStat, status text) key {
 		k.pid = record.Pid
 	}
 	if t.needs.user {
-		if k.uid = uidUnseen; len(record.Uids) > 0 {
-			k.uid = record.Uids[0]
+		switch {
+		case len(record.Uids) > 0 && record.Uids[0] != uidNothing:
+			k.uid = int64(uint32(record.Uids[0]))
+		case len(record.Uids) > 0 || record.Pid == pidNothing:
+			k.uid = uidNothing
+		default:
+			k.uid = uidUnseen
 		}
 	}
 	for _, dimension := range t.grouping {
@@ -210,7 +217,7 @@ func (k key) kindOf() (socketTypeName, status string) {
 	status = statusNone
 	if socketTypeName != "" && !isUDP(socketTypeName) && k.status != (text{}) {
 		status, _ = canonicalStatus(k.status.String())
-		status = printable(status)
+		status = outsideName(status)
 	}
 	return socketTypeName, status
 }
@@ -235,13 +242,13 @@ func (g Grouping) group(k key, part part) Group {
 		case byRemoteAddress:
 			value = addressText(k.remoteAddress.String())
 		case byLocalPort:
-			value = strconv.Itoa(int(k.localPort))
+			value = portText(k.localPort)
 		case byRemotePort:
 			if value = nothing; k.remotePort != 0 {
-				value = strconv.Itoa(int(k.remotePort))
+				value = portText(k.remotePort)
 			}
 		case byNetns:
-			value = outsideName(part.netns)
+			value = cmp.Or(part.netns, unseen)
 		}
 		text, label := value, labelOf(value)
 		if dimension == byStatus {
@@ -257,7 +264,7 @@ func (g Grouping) group(k key, part part) Group {
 		switch pair := [2]Dimension{g[i-1], dimension}; {
 		case pair != [2]Dimension{byLocalAddress, byLocalPort} && pair != [2]Dimension{byRemoteAddress, byRemotePort}:
 			group.Text += " " + text
-		case value != nothing:
+		case value != nothing && value != unseen:
 			space := strings.LastIndex(group.Text, " ") + 1
 			group.Text = group.Text[:space] + stdnet.JoinHostPort(group.Text[space:], value)
 		}
@@ -272,7 +279,7 @@ func processName(k key, part part) string {
 	if k.pid == pidUnseen || part.names == nil {
 		return unseen
 	}
-	return outsideName(part.names.process(k.pid))
+	return part.names.process(k.pid)
 }
 
 func userName(k key, part part) string {
@@ -280,17 +287,22 @@ func userName(k key, part part) string {
 	case k.uid == uidNothing:
 		return nothing
 	case part.names != nil:
-		return outsideName(part.names.user(k.uid, k.pid))
+		return part.names.user(k.uid, k.pid)
 	case k.uid == uidUnseen:
 		return unseen
 	}
-	return strconv.Itoa(int(k.uid))
+	return strconv.FormatInt(k.uid, 10)
 }
 
 // outsideName returns a name that others have chosen, fit for texts and labels.
 // A colon goes because two of them have a meaning in labels.
 func outsideName(name string) string {
-	return cmp.Or(strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_")), "_")
+	name = strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_"))
+	switch strings.ToLower(name) {
+	case "", unseen, nothing, totalGroup, ephemeralGroup, ephemeralLabel:
+		return "_" + name // these have a meaning of their own
+	}
+	return name
 }
 
 // addressText returns an address in its usual form, an IPv4-mapped one as IPv4,
@@ -299,11 +311,24 @@ func addressText(text string) string {
 	if text == "" {
 		return nothing
 	}
+	if text == unseen {
+		return unseen
+	}
 	address, err := netip.ParseAddr(text)
 	if err != nil {
 		return outsideName(text) // macOS has * for any
 	}
 	return address.Unmap().WithZone("").String()
+}
+
+// portUnseen stands for a port that a record does not carry.
+const portUnseen = 1 << 16
+
+func portText(port uint32) string {
+	if port >= portUnseen {
+		return unseen
+	}
+	return strconv.Itoa(int(port))
 }
 
 // labelOf returns a value as part of a label. An IPv6 address is written in

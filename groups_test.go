@@ -75,9 +75,13 @@ func TestGroupingAndFiltersOfARecording(t *testing.T) {
 			"8080: 9 (+15 more: 17), total: 26 [WARNING]", "8080=9 total=26",
 		},
 		{
-			"a range for a group in full, in any case", "--by user,status --user 1000 -w 1000_Close_Wait=5,1000_listen=2:,close_wait=1",
-			"1000 CLOSE WAIT: 8 [WARNING], 1000 LISTEN: 1 [WARNING], 1000 ESTABLISHED: 5, close_wait: 0",
-			"1000_CLOSE_WAIT=8 1000_LISTEN=1 1000_ESTABLISHED=5 close_wait=0",
+			"a range for a group in full, in any case", "--by user,status --user 1000 -w 1000_Close_Wait=5,1000_listen=2:",
+			"1000 CLOSE WAIT: 8 [WARNING], 1000 LISTEN: 1 [WARNING], 1000 ESTABLISHED: 5",
+			"1000_CLOSE_WAIT=8 1000_LISTEN=1 1000_ESTABLISHED=5",
+		},
+		{
+			"a range for a group as the text names it", "--by remote-address,remote-port --remote-port 443 -w [fd00::1]:443=2",
+			"[fd00::1]:443: 3 [WARNING]", "fd00:0:0:0:0:0:0:1_443=3",
 		},
 		{
 			"a range for an IPv6 address in its short form", "--by remote-address --remote-port 443 -w fd00::1=2",
@@ -211,6 +215,20 @@ func TestTheOutputFitsIntoOneNRPEPacket(t *testing.T) {
 		}
 		if values := strings.Count(perfdata, "=1"); perfdata != "" && values != shown {
 			t.Errorf("%s: %d groups are shown, %d emitted", arguments, shown, values)
+		}
+	}
+}
+
+func TestWhatARecordingDoesNotCarryIsUnseen(t *testing.T) {
+	for by, want := range map[string]string{
+		"local-address,local-port":   "?: 59",
+		"remote-address,remote-port": "?: 59",
+		"remote-port":                "?: 59",
+		"user":                       "?: 59",
+	} {
+		output, _ := run(t, "--by", by, "--test", "testdata/small-server.json")
+		if text, _ := firstLineOf(output); text != want {
+			t.Errorf("%s: got %s", by, output)
 		}
 	}
 }

@@ -127,10 +127,11 @@ func start(t *testing.T, command *exec.Cmd) (process *os.Process, line string) {
 func inOwnNetwork(t *testing.T) string {
 	t.Helper()
 	e2e.NeedRoot(t)
+	plugin := e2e.Plugin(t)
 	if !e2e.OwnNetwork(t) {
 		return ""
 	}
-	return e2e.Plugin(t)
+	return plugin
 }
 
 func TestALeakIsBlamedOnItsProgram(t *testing.T) {
@@ -163,7 +164,10 @@ func TestALeakIsBlamedOnItsProgram(t *testing.T) {
 		},
 		{
 			"nobody", nobody, "-c tcp6_close_wait=3", 2,
-			[]string{"tcp6 CLOSE WAIT held by: ? (root) 7", "tcp6 CLOSE WAIT peers: " + other + " 7"},
+			[]string{
+				"tcp6 CLOSE WAIT held by: ? (root) 7", "tcp6 CLOSE WAIT peers: " + other + " 7",
+				"7 sockets belong to processes that this user may not see (?): root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+			},
 		},
 		{"no details", 0, "-w close_wait=3 --no-details", 1, nil},
 		{
@@ -260,6 +264,9 @@ func TestHostileProcessNamesStayNames(t *testing.T) {
 		"a, b: 5 [OK]":      "a_ b_ 5 _OK_",
 		"\xff\xfe broken":   "__ broken",
 		"   ":               "_",
+		"?":                 "_?",
+		"-":                 "_-",
+		"total":             "_total",
 		"x::y":              "x__y",
 		"[CRITICAL] - x":    "_CRITICAL_ - x",
 		"ünïcödé":           "ünïcödé",

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"os"
 	"os/signal"
@@ -42,6 +43,8 @@ func main() {
 		config.Log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
 	}
 	go check.HandleTimeout(int(config.Timeout / time.Second))
+	// Where nobody takes the output, writing it would not end either.
+	time.AfterFunc(config.Timeout+time.Second, func() { check.BaseExit(check.Unknown) })
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
 	defer cancel()
@@ -92,21 +95,41 @@ func details(ctx context.Context, items []Item, config Config) []string {
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	lines, err := culprits(func(config Config) iter.Seq[part] { return partsOf(ctx, config) }, items, config)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return []string{"who holds the sockets cannot be told in time"}
-	case err != nil:
-		return []string{"who holds the sockets cannot be told: " + err.Error()}
+	type answer struct {
+		lines []string
+		err   error
 	}
-	return lines
+	done := make(chan answer, 1)
+	go func() { // not all that it waits for looks at the context
+		var a answer
+		defer func() {
+			if fault := recover(); fault != nil {
+				a.err = fmt.Errorf("fault %v", fault)
+			}
+			done <- a
+		}()
+		a.lines, a.err = culprits(func(config Config) iter.Seq[part] { return partsOf(ctx, config) }, items, config)
+	}()
+	var a answer
+	select {
+	case a = <-done:
+	case <-ctx.Done():
+		a.err = ctx.Err()
+	}
+	switch {
+	case errors.Is(a.err, context.DeadlineExceeded):
+		return []string{"who holds the sockets cannot be told in time"}
+	case a.err != nil:
+		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
+	}
+	return a.lines
 }
 
 // partsOf returns what is to be read: the recording where one is given, else
 // the live system.
 func partsOf(ctx context.Context, config Config) iter.Seq[part] {
 	if config.Recording != nil {
-		return slices.Values([]part{{netns: unseen, sources: []source{{"the recording", config.Recording.records()}}}})
+		return slices.Values([]part{{sources: []source{{"the recording", config.Recording.records()}}}})
 	}
 	return liveParts(ctx, config)
 }

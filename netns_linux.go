@@ -122,7 +122,7 @@ func findNamespace(wanted string, own uint64) (namespace, error) {
 	path := filepath.Join(netnsFolder, wanted)
 	if strings.Contains(wanted, "/") {
 		path = wanted
-	} else if pid, err := strconv.ParseInt(wanted, 10, 32); err == nil {
+	} else if pid, err := strconv.ParseInt(wanted, 10, 32); err == nil && !isNamespace(path) {
 		path = procPath(int32(pid), "ns/net")
 		if netns, err := netnsOf(int32(pid)); err == nil && netns == ownNetns() {
 			return namespace{inode: own}, nil
@@ -159,6 +159,9 @@ func allNamespaces(own uint64) ([]namespace, error) {
 	if err != nil {
 		return nil, netnsRights(err)
 	}
+	if _, err := os.Stat("/proc/1"); err != nil {
+		return nil, netnsRights(fs.ErrPermission) // processes are hidden (hidepid, see proc(5))
+	}
 	populations, err := populations()
 	if err != nil {
 		return nil, err
@@ -173,7 +176,9 @@ func allNamespaces(own uint64) ([]namespace, error) {
 			return nil, netnsRights(fs.ErrPermission)
 		}
 		first := int32(0)
-		if space.name = given[space.inode]; space.name == "" {
+		if space.name = given[space.inode]; space.name != "" {
+			space.name = outsideName(space.name)
+		} else {
 			first = population.oldest
 			space.name = readProcessName(first)
 		}
@@ -181,7 +186,7 @@ func allNamespaces(own uint64) ([]namespace, error) {
 		all, oldest = append(all, space), append(oldest, first)
 	}
 	for inode, name := range given {
-		all = append(all, namespace{name: name, inode: inode, paths: []string{filepath.Join(netnsFolder, name)}, mayVanish: true})
+		all = append(all, namespace{name: outsideName(name), inode: inode, paths: []string{filepath.Join(netnsFolder, name)}, mayVanish: true})
 		oldest = append(oldest, 0)
 	}
 	tellApart(all, oldest)
@@ -224,21 +229,21 @@ func givenNames() (map[uint64]string, error) {
 }
 
 // nameOf returns the name of a namespace: the one under /run/netns, else that
-// of the oldest process in it, or unseen where it cannot be told.
+// of the oldest process in it, or "" where it cannot be told.
 func nameOf(space namespace) string {
 	if given, err := givenNames(); err == nil && given[space.inode] != "" {
-		return given[space.inode]
+		return outsideName(given[space.inode])
 	}
 	populations, err := populations()
 	if err != nil {
-		return unseen
+		return ""
 	}
 	for netns, population := range populations {
 		if population.inode == space.inode || len(space.paths) == 0 && netns == ownNetns() {
 			return readProcessName(population.oldest)
 		}
 	}
-	return unseen
+	return ""
 }
 
 // population is the processes in a network namespace.
@@ -292,14 +297,19 @@ func ownNetns() uint64 {
 	return netns
 }
 
-// startOf returns when the process began: field 22 of /proc/PID/stat, see
-// proc_pid_stat(5). The second field, its name, may hold anything.
+// startOf returns when the process began, 0 where that is not known.
 func startOf(pid int32) uint64 {
 	content, err := os.ReadFile(procPath(pid, "stat"))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := cutLast(string(content), ")")
+	return parseStart(string(content))
+}
+
+// parseStart returns field 22 of /proc/PID/stat, see proc_pid_stat(5). The
+// second field, the name of the process, may hold anything.
+func parseStart(stat string) uint64 {
+	_, rest, _ := cutLast(stat, ")")
 	fields := strings.Fields(rest)
 	if len(fields) < 20 {
 		return 0

@@ -46,13 +46,19 @@ func (h *holders) find() error {
 // walk reads the links of all processes. A socket that several processes hold
 // is the first one's; /proc lists them by their ids.
 func (h *holders) walk() error {
-	h.pids, h.isWhole = map[uint32]int32{}, true
+	h.pids = map[uint32]int32{}
+	// Where not even the first process is there, others are hidden too
+	// (hidepid, see proc(5)).
+	_, hidden := os.Stat("/proc/1")
+	h.isWhole = hidden == nil
 	var entries []string
 	buffer := make([]byte, 32<<10)
-	return eachProcess(func(pid int32) error {
+	processes := 0
+	err := eachProcess(func(pid int32) error {
 		if err := h.ctx.Err(); err != nil {
 			return err
 		}
+		processes++
 		folder, err := unix.Open(procPath(pid, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		switch {
 		case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
@@ -80,6 +86,10 @@ func (h *holders) walk() error {
 			h.add(pid, folder, entries)
 		}
 	})
+	if err == nil && processes == 0 {
+		err = errors.New("there are none under /proc, not even this one") // it is not mounted
+	}
+	return err
 }
 
 // add notes the sockets among the links of a process. One that has been closed
@@ -159,11 +169,11 @@ func procPath(pid int32, name string) string {
 // procNames looks names up under /proc and in the user database, each once.
 type procNames struct {
 	processes map[int32]string
-	users     map[int32]string
+	users     map[int64]string
 }
 
 func newProcNames() *procNames {
-	return &procNames{processes: map[int32]string{}, users: map[int32]string{}}
+	return &procNames{processes: map[int32]string{}, users: map[int64]string{}}
 }
 
 func (n *procNames) process(pid int32) string {
@@ -179,14 +189,22 @@ func (n *procNames) process(pid int32) string {
 // (TASK_COMM_LEN in linux/sched.h, less the final zero).
 const maxComm = 15
 
-// readProcessName returns the name of a process, or unseen where it has ended.
-// A name that the kernel has cut is completed from the command line.
+// readProcessName returns the name of a process, or nothing where it has ended,
+// and with it its sockets.
 func readProcessName(pid int32) string {
 	content, err := os.ReadFile(procPath(pid, "comm"))
+	if isGone(err) {
+		return nothing
+	}
 	if err != nil {
 		return unseen
 	}
-	name := string(bytes.TrimSuffix(content, []byte("\n")))
+	return outsideName(wholeName(pid, string(bytes.TrimSuffix(content, []byte("\n")))))
+}
+
+// wholeName returns the name, completed from the command line where the kernel
+// may have cut it.
+func wholeName(pid int32, name string) string {
 	if len(name) < maxComm {
 		return name
 	}
@@ -205,15 +223,15 @@ func readProcessName(pid int32) string {
 }
 
 // user returns the name of the user, or the id where it has none.
-func (n *procNames) user(uid, _ int32) string {
+func (n *procNames) user(uid int64, _ int32) string {
 	if uid == uidUnseen {
 		return unseen
 	}
 	name, known := n.users[uid]
 	if !known {
-		name = strconv.FormatUint(uint64(uint32(uid)), 10)
+		name = strconv.FormatInt(uid, 10)
 		if account, err := user.LookupId(name); err == nil && account.Username != "" {
-			name = account.Username
+			name = outsideName(account.Username)
 		}
 		n.users[uid] = name
 	}

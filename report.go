@@ -119,7 +119,7 @@ func notes(reading Reading, took string, config Config) []string {
 	if !config.Verbose {
 		return lines
 	}
-	note := fmt.Sprintf("%d sockets counted, read from %s in %s", reading.Sockets, strings.Join(reading.Sources, " and "), took)
+	note := fmt.Sprintf("%d sockets counted, read from %s in %s", reading.Sockets, cmp.Or(strings.Join(reading.Sources, " and "), "nowhere"), took)
 	var reasons []string
 	for _, failure := range reading.Failures {
 		reason := fmt.Sprintf("%s %s: %s", failure.source, failure.part, failure.err)
@@ -152,16 +152,21 @@ func firstLine(state check.Status, text string) string {
 	return fmt.Sprintf("[%s] - %s\n", state, text)
 }
 
-// quote returns a value from outside in quotes, fit for a message.
-func quote(value string) string { return `"` + printable(value) + `"` }
+// quote returns a value from the command line in quotes, fit for a message: as
+// it was typed, but for what is harmful there.
+func quote(value string) string { return `"` + cleaned(value, "|<>&\"\\`") + `"` }
+
+// printable returns a name from outside as harmless text in one line: it cannot
+// end the line, begin performance data, look like another item or like markup,
+// steer a terminal or turn the direction of what follows.
+func printable(text string) string { return cleaned(text, "|;=,'\"`<>&\\[]{}$") }
 
 // maxRunes is how much of a text from outside is shown.
 const maxRunes = 200
 
-// printable returns a text from outside as harmless text in one line: it cannot
-// end the line, begin performance data, look like markup, steer a terminal or
-// turn the direction of what follows.
-func printable(text string) string {
+// cleaned returns the text with what is harmful, and what cannot be printed,
+// replaced.
+func cleaned(text, harmful string) string {
 	var safe strings.Builder
 	runes := 0
 	for _, r := range text {
@@ -170,7 +175,7 @@ func printable(text string) string {
 			break
 		}
 		switch {
-		case strings.ContainsRune("|;=,'\"`<>&\\[]{}$", r), r == unicode.ReplacementChar,
+		case strings.ContainsRune(harmful, r), r == unicode.ReplacementChar,
 			unicode.IsSpace(r) && r != ' ', !unicode.IsPrint(r):
 			safe.WriteByte('_')
 		default:

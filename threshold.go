@@ -16,6 +16,9 @@ const (
 	ephemeralGroup = "ephemeral" // the ephemeral ports in use, in percent
 )
 
+// ephemeralLabel names the ephemeral ports in performance data.
+const ephemeralLabel = "ephemeral_ports"
+
 // parseRange reads a range of the Monitoring Plugins guidelines, [@][start:][end]
 // (https://www.monitoring-plugins.org/doc/guidelines.html#THRESHOLDFORMAT), as
 // the C plugins read it, but refuses what they silently misread.
@@ -98,6 +101,7 @@ func parseThresholds(items []string, by Grouping) (Thresholds, []groupName, erro
 		if !named {
 			text = item
 		}
+		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
 		threshold, err := parseRange(text)
 		if err == nil && named {
 			group, err = by.parseName(name)
@@ -138,6 +142,10 @@ func (g Grouping) parseName(text string) (groupName, error) {
 	case !g.isPlain():
 		if text == "" {
 			return groupName{}, errors.New("the name of a group is empty")
+		}
+		_, isStatus := canonicalStatus(text)
+		if _, isType := knownType(text); isType || isStatus || strings.Count(text, "_")+strings.Count(text, " ")+strings.Count(text, ":") < len(g)-1 {
+			return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each", quote(text), strings.ReplaceAll(joinDimensions(g), ", ", ","))
 		}
 		text = printable(text)
 		return groupName{text: text, name: strings.ToLower(text), isWholeLabel: true}, nil
@@ -205,7 +213,7 @@ func (t Thresholds) of(group Group, by Grouping) *check.Threshold {
 	if len(t) == 0 {
 		return nil
 	}
-	names := []string{group.Label, group.Alias}
+	names := []string{group.Label, group.Alias, printable(group.Text)}
 	if by.isPlain() && group.Status != "" {
 		names = append(names, group.Status)
 	}
@@ -242,7 +250,7 @@ func judge(groups []Group, ports *EphemeralPorts, config Config) []Item {
 	}
 	if ports != nil {
 		items = append(items, judgeValue(Item{
-			Text: ports.text(), Label: "ephemeral_ports", Value: ports.percent(), Unit: "%", Max: 100,
+			Text: ports.text(), Label: ephemeralLabel, Value: ports.percent(), Unit: "%", Max: 100,
 			Warning: config.Warning.first(ephemeralGroup), Critical: config.Critical.first(ephemeralGroup),
 		}))
 	}
