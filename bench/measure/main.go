@@ -19,14 +19,18 @@ import (
 func main() {
 	// The command is told when this thread ends, not when this process does.
 	runtime.LockOSThread()
-	null, err := syscall.Open("/dev/null", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	input, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		fail(err)
+	}
+	output, err := syscall.Open("/dev/null", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		fail(err)
 	}
 	start := time.Now()
 	process, err := syscall.ForkExec(os.Args[1], os.Args[1:], &syscall.ProcAttr{
 		Env:   os.Environ(),
-		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null)},
+		Files: []uintptr{uintptr(input), uintptr(output), uintptr(output)},
 		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
