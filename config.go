@@ -382,7 +382,7 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 				return errOnlyLinux("the use of ephemeral ports")
 			}
 		case !c.By.isPlain():
-			c.expect(Group{Text: group.text, Label: strings.ReplaceAll(group.text, "::", ":"), Alias: group.text})
+			c.expect(Group{Text: group.text, Label: typedLabel(group.text), Alias: group.text})
 		default:
 			if err := c.Selection.allows(group); err != nil {
 				return err

@@ -49,7 +49,7 @@ func gopsutilSource(ctx context.Context, config Config) func(string) iter.Seq2[n
 func readGopsutil(ctx context.Context, kind string, needs needs, log debugLog) ([]net.ConnectionStat, error) {
 	started := time.Now()
 	connections, err := readConnections(ctx, kind, needs)
-	log.printf("gopsutil: asked for %s: %d sockets, error %v, in %s", kind, len(connections), err, took(started))
+	log.printf("gopsutil: asked for %s: %d sockets, error %s, in %s", kind, len(connections), faultText(err), took(started))
 	if ctx.Err() != nil {
 		// gopsutil takes the output of an lsof that was stopped for whole.
 		return nil, ctx.Err()

@@ -267,8 +267,8 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 			sockets++
 			return yield(record, nil)
 		})
-		s.log.printf("netlink: asked for family %d, protocol %d, states %#x, idle for %s: %d sockets, error %v, in %s",
-			d.family, d.protocol, d.states, d.idle, sockets, err, took(started))
+		s.log.printf("netlink: asked for family %d, protocol %d, states %#x, idle for %s: %d sockets, error %s, in %s",
+			d.family, d.protocol, d.states, d.idle, sockets, faultText(err), took(started))
 		if err == nil {
 			return
 		}

@@ -331,6 +331,36 @@ func portText(port uint32) string {
 	return strconv.Itoa(int(port))
 }
 
+// typed returns the name of a group as somebody typed it, but with addresses and
+// names as they are in groups.
+func (g Grouping) typed(name string) string {
+	name = printable(name)
+	if !g.has(byLocalAddress) && !g.has(byRemoteAddress) {
+		return strings.ReplaceAll(name, ":", "_") // see outsideName
+	}
+	values := strings.Split(name, "_")
+	for i, value := range values {
+		if _, err := netip.ParseAddr(value); err == nil {
+			values[i] = addressText(value)
+		}
+	}
+	return strings.Join(values, "_")
+}
+
+// typedLabel returns the label of a group that has no socket, so that all that
+// is known of it is its name.
+func typedLabel(name string) string {
+	values := strings.Split(name, "_")
+	for i, value := range values {
+		values[i] = labelOf(value)
+	}
+	label := strings.Join(values, "_")
+	if strings.Contains(label, "::") {
+		label = strings.ReplaceAll(label, ":", "_")
+	}
+	return label
+}
+
 // labelOf returns a value as part of a label. An IPv6 address is written in
 // full: Icinga 2 takes "::" in a label for the prefix of all labels that follow
 // (check_multi's format).

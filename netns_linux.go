@@ -259,7 +259,8 @@ func populations() (map[uint64]*population, error) {
 	all := map[uint64]*population{}
 	return all, eachProcess(func(pid int32) error {
 		netns, err := netnsOf(pid)
-		if isGone(err) {
+		started, running := startOf(pid)
+		if isGone(err) || !running {
 			return nil
 		}
 		if err != nil {
@@ -269,7 +270,7 @@ func populations() (map[uint64]*population, error) {
 			all[netns] = &population{}
 		}
 		p := all[netns]
-		if started := startOf(pid); p.oldest == 0 || started < p.started {
+		if p.oldest == 0 || started < p.started {
 			p.oldest, p.started = pid, started
 		}
 		path := procPath(pid, "ns/net")
@@ -297,13 +298,13 @@ func ownNetns() uint64 {
 	return netns
 }
 
-// startOf returns when the process began, 0 where that is not known.
-func startOf(pid int32) uint64 {
+// startOf returns when the process began, and false where it has ended.
+func startOf(pid int32) (started uint64, running bool) {
 	content, err := os.ReadFile(procPath(pid, "stat"))
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	return parseStart(string(content))
+	return parseStart(string(content)), true
 }
 
 // parseStart returns field 22 of /proc/PID/stat, see proc_pid_stat(5). The

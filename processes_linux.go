@@ -38,7 +38,7 @@ func (h *holders) find() error {
 		if err := h.walk(); err != nil {
 			h.err = fmt.Errorf("finding the processes: %w", cause(err))
 		}
-		h.log.printf("processes: %d sockets found under /proc, of all processes: %t, error %v, in %s", len(h.pids), h.isWhole, h.err, took(started))
+		h.log.printf("processes: %d sockets found under /proc, of all processes: %t, error %s, in %s", len(h.pids), h.isWhole, faultText(h.err), took(started))
 	})
 	return h.err
 }

@@ -211,3 +211,11 @@ func (l debugLog) printf(format string, values ...any) {
 func took(since time.Time) string {
 	return fmt.Sprintf("%.1f ms", float64(time.Since(since).Microseconds())/1000)
 }
+
+// faultText returns an error for the debug log.
+func faultText(err error) string {
+	if err == nil {
+		return "none"
+	}
+	return err.Error()
+}

@@ -147,7 +147,7 @@ func (g Grouping) parseName(text string) (groupName, error) {
 		if _, isType := knownType(text); isType || isStatus || strings.Count(text, "_")+strings.Count(text, " ")+strings.Count(text, ":") < len(g)-1 {
 			return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each", quote(text), strings.ReplaceAll(joinDimensions(g), ", ", ","))
 		}
-		text = printable(text)
+		text = g.typed(text)
 		return groupName{text: text, name: strings.ToLower(text), isWholeLabel: true}, nil
 	}
 	socketType, status, found := g.parseParts(strings.ReplaceAll(lower, "-", "_"))

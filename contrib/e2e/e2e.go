@@ -4,11 +4,12 @@
 package e2e
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,28 +53,45 @@ var build struct {
 	log  []byte
 }
 
+// builtPlugin is the environment variable that tells a test binary in a network
+// namespace of its own (OwnNetwork) where the program is.
+const builtPlugin = "E2E_PLUGIN"
+
 // Plugin builds the program once for each test binary and returns the path of
 // the executable, which every user may run.
 func Plugin(t testing.TB) string {
 	t.Helper()
-	build.Do(func() {
-		var dir string
-		if dir, build.err = os.MkdirTemp("", "check_network_connections-"); build.err != nil {
-			return
-		}
-		if build.err = os.Chmod(dir, 0o755); build.err != nil {
-			return
-		}
-		build.path = filepath.Join(dir, "check_network_connections")
-		command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", build.path, ".")
-		command.Dir = Root()
-		command.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.log, build.err = command.CombinedOutput()
-	})
+	if path := os.Getenv(builtPlugin); path != "" {
+		return path
+	}
+	build.Do(func() { build.path, build.log, build.err = buildPlugin() })
 	if build.err != nil {
 		t.Fatalf("building the program: %v\n%s", build.err, build.log)
 	}
 	return build.path
+}
+
+func buildPlugin() (path string, log []byte, err error) {
+	folder, err := os.MkdirTemp("", "check_network_connections-")
+	if err != nil {
+		return "", nil, err
+	}
+	path = filepath.Join(folder, "check_network_connections")
+	command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	command.Dir = Root()
+	// It has to run here, whatever the tests were built for and with.
+	command.Env = append(slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return slices.Contains([]string{"GOOS", "GOARCH", "GOFLAGS"}, name)
+	}), "CGO_ENABLED=0")
+	if err = os.Chmod(folder, 0o755); err == nil {
+		log, err = command.CombinedOutput()
+	}
+	if err != nil {
+		_ = os.RemoveAll(folder)
+		return "", log, err
+	}
+	return path, nil, nil
 }
 
 // Cleanup removes what Plugin built. TestMain of a package that uses Plugin
@@ -84,59 +102,145 @@ func Cleanup() {
 	}
 }
 
+// started is where the test binary was started: in the folder of its package.
+var started, _ = os.Getwd()
+
 // Root returns the top folder of the repository.
 func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	for folder := started; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return folder
+		}
+	}
+	panic("the tests must be started in the repository, not in " + started)
 }
 
-// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago.
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// FreePort returns a TCP port that was free on 127.0.0.1 a moment ago, and
+// another one at each call.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	for range 1000 {
+		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		_ = listener.Close()
+		if !ports.given[port] {
+			if ports.given == nil {
+				ports.given = map[int]bool{}
+			}
+			ports.given[port] = true
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("there is no free port that was not given away before")
+	return 0
 }
 
 // WaitFor calls ready until it returns true, and fails the test after the
-// limit with what was waited for.
+// limit with what was waited for, or as soon as a daemon of Start has failed.
 func WaitFor(t testing.TB, limit time.Duration, what string, ready func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if ready() {
 			return
 		}
+		if failure := failedDaemon(); failure != "" {
+			t.Fatalf("waited in vain for %s: %s", what, failure)
+		}
 	}
 	t.Fatalf("waited %s in vain for %s", limit, what)
 }
 
+// runLimit is how long Run lets a command run.
+const runLimit = 3 * time.Minute
+
 // Run runs a command to its end and returns what it printed on both outputs.
-// The test fails where the command does.
+// The test fails where the command does, or does not end within three minutes.
 func Run(t testing.TB, name string, arguments ...string) string {
 	t.Helper()
-	output, err := exec.Command(name, arguments...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
+	defer cancel()
+	command := exec.CommandContext(ctx, name, arguments...)
+	ownProcessGroup(command)
+	command.Cancel = func() error { killProcessGroup(command); return nil }
+	command.WaitDelay = outputDelay
+	output, err := command.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("%s %s: did not end within %s\n%s", name, strings.Join(arguments, " "), runLimit, output)
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(arguments, " "), err, output)
 	}
 	return string(output)
 }
 
+const (
+	// outputDelay is how long the end of the output is waited for when a
+	// process has ended: another one that it left behind may hold the pipe.
+	outputDelay = 2 * time.Second
+	// politeDelay is how long a daemon may take to end when it is told to.
+	politeDelay = 2 * time.Second
+)
+
+var daemons struct {
+	sync.Mutex
+	failed map[*exec.Cmd]error
+}
+
+// failedDaemon names a daemon that ended with an error while it was needed, or
+// returns "".
+func failedDaemon() string {
+	daemons.Lock()
+	defer daemons.Unlock()
+	for command, err := range daemons.failed {
+		return command.Path + ": " + err.Error()
+	}
+	return ""
+}
+
 // Start starts a daemon whose output goes to the test's log when the test
-// fails. It is killed, with all that it started, when the test ends.
+// fails. It is ended, with all that it started, when the test ends.
 func Start(t testing.TB, command *exec.Cmd) {
 	t.Helper()
 	var output strings.Builder
 	command.Stdout, command.Stderr = &output, &output
+	command.WaitDelay = outputDelay
 	ownProcessGroup(command)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := command.Wait(); err != nil {
+			daemons.Lock()
+			defer daemons.Unlock()
+			if daemons.failed == nil {
+				daemons.failed = map[*exec.Cmd]error{}
+			}
+			daemons.failed[command] = err
+		}
+	}()
 	t.Cleanup(func() {
-		killProcessGroup(command)
-		_ = command.Wait()
+		endProcessGroup(command)
+		select {
+		case <-ended:
+		case <-time.After(politeDelay):
+		}
+		killProcessGroup(command) // also what the daemon left behind
+		<-ended
+		daemons.Lock()
+		delete(daemons.failed, command)
+		daemons.Unlock()
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", command.Path, output.String())
 		}

@@ -8,7 +8,15 @@ import (
 )
 
 func ownProcessGroup(command *exec.Cmd) {
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if command.SysProcAttr == nil {
+		command.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	command.SysProcAttr.Setpgid = true
+}
+
+// endProcessGroup asks the processes to end.
+func endProcessGroup(command *exec.Cmd) {
+	_ = syscall.Kill(-command.Process.Pid, syscall.SIGTERM)
 }
 
 func killProcessGroup(command *exec.Cmd) {

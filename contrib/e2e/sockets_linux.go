@@ -31,7 +31,9 @@ const ownNetwork = "E2E_OWN_NETWORK"
 //		return
 //	}
 //
-// Without root it takes a user namespace, and skips where that is forbidden.
+// A test that needs the program calls Plugin before OwnNetwork: where the child
+// runs, a build could fetch nothing. Without root it takes a user namespace, and
+// skips where that is forbidden.
 func OwnNetwork(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(ownNetwork) != "" {
@@ -40,7 +42,7 @@ func OwnNetwork(t *testing.T) bool {
 	}
 	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
 	child := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.count=1", "-test.timeout=5m")
-	child.Env = append(os.Environ(), ownNetwork+"=1")
+	child.Env = append(os.Environ(), ownNetwork+"=1", builtPlugin+"="+build.path)
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if uid := os.Geteuid(); uid != 0 {
 		child.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
