@@ -274,7 +274,7 @@ func writeHostileRecording(t testing.TB, path string, texts []string) {
 	t.Helper()
 	var rows []map[string]any
 	for i, text := range texts {
-		address := map[string]any{"ip": text, "port": 4_000_000_000 + i}
+		address := map[string]any{"ip": text, "port": 2_000_000_000 + i}
 		rows = append(rows,
 			map[string]any{"family": 2, "type": 1, "localaddr": address, "remoteaddr": address, "status": text, "uids": []int{-i}, "pid": -i},
 			map[string]any{"proto": "tcp6", "status": text},
