@@ -231,28 +231,6 @@ func TestTruncatedAndCorruptMessagesAreRefused(t *testing.T) {
 	}
 }
 
-func FuzzKernelMessage(f *testing.F) {
-	for _, socketType := range socketTypes {
-		for _, message := range kernelMessages(f, socketType) {
-			f.Add(message, socketType == "udp" || socketType == "udp6", message[0] == unix.AF_INET6)
-		}
-	}
-	f.Add([]byte{}, false, false)
-	f.Add([]byte{2}, true, false)
-	f.Fuzz(func(t *testing.T, message []byte, udp, ipv6 bool) {
-		name := map[[2]bool]string{{false, false}: "tcp", {false, true}: "tcp6", {true, false}: "udp", {true, true}: "udp6"}[[2]bool{udp, ipv6}]
-		socket, err := mustDump(t, name).parse(message)
-		if err != nil {
-			return
-		}
-		socketType, status := tally{}.key(socket.record, textOf(socket.record.Status)).kindOf()
-		if socketType != name || isUDP(name) != (status == statusNone) || !slices.Contains(statuses, status) {
-			t.Errorf("%x is taken for %s %s", message, socketType, status)
-		}
-		_, _ = socket.hasBeenIdle(time.Second) // must not panic
-	})
-}
-
 func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
 	bodies := kernelMessages(t, "tcp")
 	whole := sockets(bodies)
