@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"check_network_connections/contrib/e2e"
 )
@@ -116,6 +117,94 @@ func TestLongestOutputSurvives(t *testing.T) {
 	}
 }
 
+// secret is in files that whoever may ask NRPE must not get to see.
+const secret = "hunter2"
+
+// With dont_blame_nrpe=1 whoever may ask NRPE chooses the arguments: that must
+// be good for nothing but a check.
+func TestArgumentsFromOutsideDoNoHarm(t *testing.T) {
+	e2e.NeedRoot(t)
+	e2e.Need(t, "nagios-nrpe-server nagios-nrpe-plugin coreutils", "nrpe", "mkfifo")
+	folder := e2e.Folder(t)
+	marker := filepath.Join(folder, "marker")
+	pipe := filepath.Join(folder, "pipe")
+	e2e.Run(t, "mkfifo", "-m", "666", pipe)
+	good := filepath.Join(folder, "good.json")
+	writeRecording(t, good, 3)
+	arguments := []string{
+		"--test=" + folder, "--test=" + pipe, "--test=" + good + "," + pipe, "--test=" + pipe + "," + good, "--timeout=2147483647 --test=" + pipe,
+		"--test=/etc/shadow", "--test=/dev/zero", "--test=/dev/stdin", "--test=/dev/tty", "--test=/proc/kmsg", "--test=/proc/kcore", "--test=/proc/self/mem", "--test=/proc/self/environ", "--test=/proc/self/fd/0",
+		"--netns=" + pipe, "--netns=/dev/zero", "--netns=/proc/1/ns/net", "--netns=all", "--timeout=2147483647 --netns=" + pipe,
+		"touch " + marker, "-- touch " + marker, "--test=" + marker, "--netns=" + marker,
+		"--debug --verbose", "--debug --source=gopsutil", "--timeout=2147483647", "--by=process,user,local-address --top=0", "--help", "--version",
+	}
+	for i, content := range []string{
+		secret, "root:" + secret + ":0:0", "password=" + secret, `{"password": "` + secret + `"}`, `["` + secret + `"]`, `[{"password": "` + secret + `"}]`,
+		`[{"proto": "` + secret + `"}]`, `[{"family": "` + secret + `", "type": 1}]`, `[{"proto": "tcp", "status": {"` + secret + `": 1}}]`, `[{"proto": "tcp"}, ` + secret,
+	} {
+		path := filepath.Join(folder, fmt.Sprintf("secret-%d", i))
+		if err := os.WriteFile(path, []byte(content+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		arguments = append(arguments, "--test="+path, "--test="+path+","+path+",0", "--test="+good+","+path, "--verbose --debug --test="+path)
+		if i > 0 {
+			continue // flags that read no file do not care what is in it
+		}
+		arguments = append(arguments, path, "@"+path, "--config="+path)
+		for _, flag := range e2e.Flags(t) {
+			arguments = append(arguments, "--"+flag.Name+"="+path, "--"+flag.Name+"=@"+path)
+		}
+		arguments = append(arguments, "--test=../../../../../../.."+path, "--netns=../../../../../../.."+path)
+	}
+	files := entries(t, folder)
+	asked := askWithArguments(t, arguments)
+	for i, argument := range arguments {
+		started := time.Now()
+		output, code := asked(i)
+		if took := time.Since(started); took > 15*time.Second || strings.Contains(output, "timed out") {
+			t.Errorf("%s: took %s", argument, took)
+		}
+		if strings.Contains(output, secret) || output == "" || code < 0 || code > 3 || strings.Contains(output, "goroutine ") {
+			t.Errorf("%s: exit code %d, output %q", argument, code, output)
+		}
+	}
+	if got := entries(t, folder); !slices.Equal(got, files) {
+		t.Errorf("the files were %v, now they are %v", files, got)
+	}
+}
+
+func entries(t *testing.T, folder string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range list {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// askWithArguments returns a function that asks NRPE for the program with one
+// of the arguments. Debian builds NRPE without support for arguments: then each
+// is a command of its own, made of it as NRPE would make it of $ARG1$.
+func askWithArguments(t *testing.T, arguments []string) func(int) (string, int) {
+	t.Helper()
+	program := e2e.PluginFolder + "/check_network_connections"
+	more := "dont_blame_nrpe=1\ncommand[arguments]=" + program + " $ARG1$\n"
+	for i, argument := range arguments {
+		if strings.ContainsAny(argument, "|`&><'\\[]{};\r\n!") {
+			t.Fatalf("NRPE lets no such argument through: %q", argument)
+		}
+		more += fmt.Sprintf("command[arguments_%d]=%s %s\n", i, program, argument)
+	}
+	port := e2e.NRPE(t, more)
+	if output, _ := ask(t, port, "arguments", "-a", "--version"); strings.HasPrefix(output, "check_network_connections version ") {
+		return func(i int) (string, int) { return ask(t, port, "arguments", "-a", arguments[i]) }
+	}
+	return func(i int) (string, int) { return ask(t, port, fmt.Sprintf("arguments_%d", i)) }
+}
+
 // command returns a command for nrpe.cfg.
 func command(name string, arguments ...string) string {
 	return fmt.Sprintf("command[%s]=%s/check_network_connections '%s'\n", name, e2e.PluginFolder, strings.Join(arguments, "' '"))
@@ -125,7 +214,7 @@ func command(name string, arguments ...string) string {
 // exit code.
 func ask(t *testing.T, port int, command string, options ...string) (string, int) {
 	t.Helper()
-	nrpe := exec.Command(e2e.PluginFolder+"/check_nrpe", append(options, "-H", "127.0.0.1", "-p", strconv.Itoa(port), "-t", "40", "-c", command)...)
+	nrpe := exec.Command(e2e.PluginFolder+"/check_nrpe", append([]string{"-H", "127.0.0.1", "-p", strconv.Itoa(port), "-t", "40", "-c", command}, options...)...)
 	output, err := nrpe.Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
