@@ -127,6 +127,9 @@ func TestGarbageFromNetlinkIsNotCounted(t *testing.T) {
 		return append(order.AppendUint32(order.AppendUint32(header, 1), 0), make([]byte, body)...)
 	}
 	for name, garbage := range map[string][]byte{
+		"nothing at all":              nil,
+		"one byte":                    {88},
+		"half a header":               message(16, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 0)[:8],
 		"more announced than there":   message(1<<20, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 72),
 		"less announced than header":  message(15, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 72),
 		"nothing in it":               message(16, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 0),

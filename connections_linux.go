@@ -5,12 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"math"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -50,10 +48,6 @@ const (
 // inetDiagInfo is the attribute with a struct tcp_info (INET_DIAG_INFO in
 // include/uapi/linux/inet_diag.h).
 const inetDiagInfo = 2
-
-// messageBufferSize is the most that the kernel puts into one datagram of a
-// dump (netlink_recvmsg in net/netlink/af_netlink.c).
-const messageBufferSize = 32 << 10
 
 // attempts is how often a dump that breaks off is begun anew.
 const attempts = 3
@@ -305,23 +299,12 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 		return err
 	}
 	defer conn.Close()
-	request, err := conn.Send(d.request())
-	if err != nil {
-		return err
-	}
 	var lates []late
-	for message, err := range conn.ReceiveIter() {
+	for body, err := range ask(conn, d.request()) {
 		if err != nil {
 			return err
 		}
-		header := message.Header
-		switch {
-		case header.Type != unix.SOCK_DIAG_BY_FAMILY || header.Sequence != request.Header.Sequence || header.Flags&netlink.Multi == 0:
-			return errors.New("the kernel answered something that was not asked")
-		case header.Flags&netlink.DumpInterrupted != 0:
-			return errors.New("the sockets changed while the kernel listed them")
-		}
-		socket, err := d.parse(message.Data)
+		socket, err := d.parse(body)
 		if err != nil {
 			return err
 		}
@@ -334,7 +317,7 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 				continue
 			}
 		}
-		record := s.complete(socket, message.Data)
+		record := s.complete(socket, body)
 		// A process that the walk missed may have opened the socket after it.
 		if s.needs.process && record.Pid == pidUnseen && (s.holders.isWhole || os.Geteuid() == 0) && len(lates) < maxLate {
 			lates = append(lates, late{record, socket.inode})
@@ -443,65 +426,4 @@ func readConnections(ctx context.Context, kind string, needs needs) ([]net.Conne
 		return net.ConnectionsWithContext(ctx, kind)
 	}
 	return net.ConnectionsWithoutUidsWithContext(ctx, kind)
-}
-
-// ports returns the ephemeral ports of the namespace.
-func (n namespace) ports() (portSpace, error) {
-	var space portSpace
-	err := n.within(func() error {
-		limits, err := readSetting("ip_local_port_range")
-		if err != nil {
-			return err
-		}
-		reserved, err := readSetting("ip_local_reserved_ports")
-		if err != nil {
-			return err
-		}
-		space, err = parsePortSpace(limits, reserved)
-		return err
-	})
-	if err != nil {
-		return portSpace{}, fmt.Errorf("the ephemeral ports are not known: %w", err)
-	}
-	return space, nil
-}
-
-// maxSetting is more than the longest list of ports takes: every other one.
-const maxSetting = 256 << 10
-
-// readSetting returns net.ipv4.NAME. The kernel gives only what the first read
-// has room for, and nothing more at the next one.
-func readSetting(name string) (string, error) {
-	file, err := os.Open("/proc/sys/net/ipv4/" + name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	content := make([]byte, maxSetting)
-	n, err := file.Read(content)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimSpace(string(content[:n])), nil
-}
-
-// parsePortSpace reads net.ipv4.ip_local_port_range and
-// net.ipv4.ip_local_reserved_ports.
-func parsePortSpace(limits, reserved string) (portSpace, error) {
-	ports, ok := parsePortRange(strings.Join(strings.Fields(limits), "-"))
-	if !ok {
-		return portSpace{}, fmt.Errorf("net.ipv4.ip_local_port_range is no range: %s", quote(limits))
-	}
-	space := portSpace{portRange: ports}
-	if reserved == "" {
-		return space, nil
-	}
-	for item := range strings.SplitSeq(reserved, ",") {
-		ports, ok := parsePortRange(item)
-		if !ok {
-			return portSpace{}, fmt.Errorf("net.ipv4.ip_local_reserved_ports is no list of ports: %s", quote(reserved))
-		}
-		space.reserved = append(space.reserved, ports)
-	}
-	return space, nil
 }

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nltest"
 	"github.com/shirou/gopsutil/v3/net"
 	"golang.org/x/sys/unix"
 
@@ -81,29 +80,80 @@ func mustDump(t testing.TB, socketType string, statuses ...string) dump {
 	return d
 }
 
-// answers sets up a kernel that gives the answers in turn, one for each
-// request, and the last one ever after.
-func answers(all ...nltest.Func) *sockDiag {
+// kernel answers a request.
+type kernel func(request netlink.Message) ([]netlink.Message, error)
+
+// answers sets up kernels that answer in turn, one for each request, and the
+// last one ever after.
+func answers(all ...kernel) *sockDiag {
 	next := 0
 	return &sockDiag{dial: func() (*netlink.Conn, error) {
-		return nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
-			if len(requests) == 0 {
-				return nil, io.EOF
-			}
-			answer := all[min(next, len(all)-1)]
-			next++
-			return answer(requests)
-		}), nil
+		kernel := all[min(next, len(all)-1)]
+		next++
+		return dialKernel(kernel)
 	}}
 }
 
+// kernelSocket is one end of a pair of sockets, with a kernel at the other one.
+type kernelSocket struct {
+	*os.File
+	kernel kernel
+	other  int // file descriptor
+}
+
+func dialKernel(kernel kernel) (*netlink.Conn, error) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return netlink.NewConn(&kernelSocket{os.NewFile(uintptr(ends[0]), "netlink"), kernel, ends[1]}, 0), nil
+}
+
+func (s *kernelSocket) Close() error { return errors.Join(s.File.Close(), unix.Close(s.other)) }
+
+// Send has the answer in the socket when it returns, two messages in each
+// datagram.
+func (s *kernelSocket) Send(request netlink.Message) error {
+	messages, err := s.kernel(request)
+	if err != nil {
+		return err
+	}
+	for pair := range slices.Chunk(messages, 2) {
+		if _, err := unix.Write(s.other, slices.Concat(datagramOf(pair[0]), datagramOf(pair[1:]...))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// datagramOf returns what the kernel would send: each message as its header
+// says, filled up to a multiple of four bytes.
+func datagramOf(messages ...netlink.Message) (datagram []byte) {
+	for _, message := range messages {
+		header := message.Header
+		if header.Length == 0 {
+			header.Length = uint32(unix.SizeofNlMsghdr + len(message.Data))
+		}
+		for _, field := range []any{header, message.Data, make([]byte, -len(message.Data)&3)} {
+			datagram, _ = binary.Append(datagram, binary.NativeEndian, field)
+		}
+	}
+	return datagram
+}
+
+func (*kernelSocket) SendMessages([]netlink.Message) error { return errors.ErrUnsupported }
+func (*kernelSocket) Receive() ([]netlink.Message, error)  { return nil, errors.ErrUnsupported }
+func (*kernelSocket) ReceiveIter() iter.Seq2[netlink.Message, error] {
+	return func(yield func(netlink.Message, error) bool) { yield(netlink.Message{}, errors.ErrUnsupported) }
+}
+
 // sockets answers with the bodies as one whole dump.
-func sockets(bodies [][]byte) nltest.Func {
-	return func(requests []netlink.Message) ([]netlink.Message, error) {
+func sockets(bodies [][]byte) kernel {
+	return func(request netlink.Message) ([]netlink.Message, error) {
 		messages := make([]netlink.Message, 0, len(bodies)+1)
-		for _, body := range append(bodies, nil) {
+		for _, body := range append(bodies, make([]byte, 4)) {
 			messages = append(messages, netlink.Message{
-				Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Multi, Sequence: requests[0].Header.Sequence},
+				Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Multi, Sequence: request.Header.Sequence},
 				Data:   body,
 			})
 		}
@@ -114,21 +164,36 @@ func sockets(bodies [][]byte) nltest.Func {
 
 // altered answers with the sockets, and the message before the end of the dump
 // as the change leaves it.
-func altered(bodies [][]byte, change func(*netlink.Message)) nltest.Func {
-	return func(requests []netlink.Message) ([]netlink.Message, error) {
-		messages, err := sockets(bodies)(requests)
+func altered(bodies [][]byte, change func(*netlink.Message)) kernel {
+	return func(request netlink.Message) ([]netlink.Message, error) {
+		messages, err := sockets(bodies)(request)
 		change(&messages[len(bodies)-1])
 		return messages, err
 	}
 }
 
-func refuses(number unix.Errno) nltest.Func {
-	return func(requests []netlink.Message) ([]netlink.Message, error) {
+// endsWith answers with the sockets and an end of the dump as the change leaves
+// it.
+func endsWith(bodies [][]byte, change func(*netlink.Message)) kernel {
+	return func(request netlink.Message) ([]netlink.Message, error) {
+		messages, err := sockets(bodies)(request)
+		change(&messages[len(bodies)])
+		return messages, err
+	}
+}
+
+func refuses(number unix.Errno) kernel {
+	return func(request netlink.Message) ([]netlink.Message, error) {
 		return []netlink.Message{{
-			Header: netlink.Header{Type: netlink.Error, Sequence: requests[0].Header.Sequence},
-			Data:   binary.NativeEndian.AppendUint32(nil, uint32(-int32(number))),
+			Header: netlink.Header{Type: netlink.Error, Sequence: request.Header.Sequence},
+			Data:   errorNumber(number),
 		}}, nil
 	}
+}
+
+// errorNumber returns the number as the kernel sends it.
+func errorNumber(number unix.Errno) []byte {
+	return binary.NativeEndian.AppendUint32(nil, -uint32(number))
 }
 
 func TestKernelMessagesAreCounted(t *testing.T) {
@@ -234,31 +299,38 @@ func TestTruncatedAndCorruptMessagesAreRefused(t *testing.T) {
 func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
 	bodies := kernelMessages(t, "tcp")
 	whole := sockets(bodies)
-	lost := func([]netlink.Message) ([]netlink.Message, error) { return nil, unix.ENOBUFS }
+	lost := func(netlink.Message) ([]netlink.Message, error) { return nil, unix.ENOBUFS }
 	fallback := source{sourceGopsutil, broken(errors.New("no /proc"))}
 	all := len(bodies)
 	tests := []struct {
 		name    string
-		answers []nltest.Func
+		answers []kernel
 		sockets int
 		message string
 	}{
-		{"whole", []nltest.Func{whole}, all, ""},
-		{"no sockets", []nltest.Func{sockets(nil)}, 0, ""},
-		{"whole at the second attempt", []nltest.Func{lost, whole}, all, ""},
-		{"whole at the last attempt", []nltest.Func{lost, lost, whole}, all, ""},
-		{"overrun each time", []nltest.Func{lost}, 0, "recvmsg: no buffer space available"},
-		{"not known to the kernel", []nltest.Func{refuses(unix.ENOENT)}, 0, "no such file or directory"},
-		{"not allowed", []nltest.Func{refuses(unix.EPERM)}, 0, "operation not permitted"},
-		{"an error in the last message", []nltest.Func{altered(bodies, func(m *netlink.Message) {
-			m.Header.Type, m.Data = netlink.Error, binary.NativeEndian.AppendUint32(nil, ^uint32(unix.ENOMEM)+1)
+		{"whole", []kernel{whole}, all, ""},
+		{"no sockets", []kernel{sockets(nil)}, 0, ""},
+		{"whole at the second attempt", []kernel{lost, whole}, all, ""},
+		{"whole at the last attempt", []kernel{lost, lost, whole}, all, ""},
+		{"overrun each time", []kernel{lost}, 0, "no buffer space available"},
+		{"not known to the kernel", []kernel{refuses(unix.ENOENT)}, 0, "no such file or directory"},
+		{"not allowed", []kernel{refuses(unix.EPERM)}, 0, "operation not permitted"},
+		{"an error in the last message", []kernel{altered(bodies, func(m *netlink.Message) {
+			m.Header.Type, m.Data = netlink.Error, errorNumber(unix.ENOMEM)
 		})}, 0, "cannot allocate memory"},
-		{"another type of message", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Type = 18 })}, 0, "the kernel answered something that was not asked"},
-		{"the answer to another request", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Sequence++ })}, 0, "the kernel answered something that was not asked"},
-		{"no dump", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Flags = 0 })}, 0, "the kernel answered something that was not asked"},
-		{"a dump that changed meanwhile", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Header.Flags |= netlink.DumpInterrupted })}, 0, "the sockets changed while the kernel listed them"},
-		{"a short message", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Data = m.Data[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
-		{"a socket of another family", []nltest.Func{altered(bodies, func(m *netlink.Message) { m.Data = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
+		{"another type of message", []kernel{altered(bodies, func(m *netlink.Message) { m.Header.Type = 18 })}, 0, "the kernel answered something that was not asked"},
+		{"the answer to another request", []kernel{altered(bodies, func(m *netlink.Message) { m.Header.Sequence++ })}, 0, "the kernel answered something that was not asked"},
+		{"no dump", []kernel{altered(bodies, func(m *netlink.Message) { m.Header.Flags = 0 })}, 0, "the kernel answered something that was not asked"},
+		{"a dump that changed meanwhile", []kernel{altered(bodies, func(m *netlink.Message) { m.Header.Flags |= netlink.DumpInterrupted })}, 0, "the sockets changed while the kernel listed them"},
+		{"an error at the end", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Data = errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
+		{"an end that says nothing", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Data = nil })}, 0, "the kernel sent a message that is cut off"},
+		{"the end of another dump", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Header.Sequence-- })}, 0, "the kernel answered something that was not asked"},
+		{"changed up to the end", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Header.Flags |= netlink.DumpInterrupted })}, 0, "the sockets changed while the kernel listed them"},
+		{"more announced than sent", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Header.Length = 1 << 31 })}, 0, "the kernel sent a message that is cut off"},
+		{"less announced than a header", []kernel{altered(bodies, func(m *netlink.Message) { m.Header.Length = 15 })}, 0, "the kernel sent a message that is cut off"},
+		{"more in a datagram than can be", []kernel{altered(bodies, func(m *netlink.Message) { m.Data = make([]byte, messageBufferSize) })}, 0, "the kernel sent a message that is cut off"},
+		{"a short message", []kernel{altered(bodies, func(m *netlink.Message) { m.Data = m.Data[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
+		{"a socket of another family", []kernel{altered(bodies, func(m *netlink.Message) { m.Data = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -296,11 +368,14 @@ func TestTheDeadlineEndsAReadingThatIsStuck(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	started := time.Now()
-	for _, err := range conn.ReceiveIter() { // nothing was asked, so no answer comes
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("got %v", err)
-		}
+	// Nothing was asked, so no answer comes.
+	if _, err := receive(raw, make([]byte, messageBufferSize)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("took %s", took)

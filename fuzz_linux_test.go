@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -130,6 +132,54 @@ func idleTime(attributes []byte) (idle time.Duration, found, whole bool) {
 		attributes = attributes[min(len(attributes), (length+3)&^3):]
 	}
 	return idle, found, true
+}
+
+// FuzzKernelDatagram splits datagrams and compares with the standard library.
+func FuzzKernelDatagram(f *testing.F) {
+	request := netlink.Message{Header: netlink.Header{Sequence: 1}}
+	for _, kernel := range []kernel{sockets(kernelMessages(f, "udp6")), refuses(unix.EPERM), sockets(nil)} {
+		messages, err := kernel(request)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, part := range [][]netlink.Message{messages, messages[:1], messages[len(messages)-1:]} {
+			datagram := datagramOf(part...)
+			f.Add(datagram)
+			f.Add(datagram[:len(datagram)-1])
+			f.Add(slices.Concat(datagram, datagram[:15]))
+		}
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		want, wantErr := syscall.ParseNetlinkMessage(datagram)
+		rest := datagram
+		for i := 0; len(rest) > 0; i++ {
+			first, next, err := splitMessage(rest)
+			if err != nil {
+				// The library overlooks less than a header at the end.
+				if wantErr == nil && len(rest) >= unix.SizeofNlMsghdr {
+					t.Fatalf("message %d: got %v", i, err)
+				}
+				return
+			}
+			rest = next
+			if wantErr != nil {
+				continue
+			}
+			header := want[i].Header
+			if first.kind != netlink.HeaderType(header.Type) || first.flags != netlink.HeaderFlags(header.Flags) || first.sequence != header.Seq || !bytes.Equal(first.body, want[i].Data) {
+				t.Fatalf("message %d: got %+v, want %+v", i, first, want[i])
+			}
+			isGood := (first.kind == netlink.Done && len(first.body) >= 4 && bytes.Equal(first.body[:4], make([]byte, 4)) || first.kind == unix.SOCK_DIAG_BY_FAMILY) &&
+				first.flags&netlink.Multi != 0 && first.flags&netlink.DumpInterrupted == 0
+			if fault := first.fault(header.Seq); (fault == nil) != isGood {
+				t.Errorf("%+v: got %v", first, fault)
+			}
+			if first.fault(header.Seq+1) == nil {
+				t.Errorf("%+v is taken for the answer to another request", first)
+			}
+		}
+	})
 }
 
 var socketLink = regexp.MustCompile(`^socket:\[([0-9]+)\]$`)
