@@ -123,7 +123,7 @@ func (s Selection) kinds(system string) []key {
 
 // keyOf returns the key of the sockets of that type in that status.
 func keyOf(socketType, status string) key {
-	k := key{family: afInet, kind: sockStream, status: textOf(status)}
+	k := key{family: afInet, kind: sockStream, status: status}
 	if strings.HasSuffix(socketType, "6") {
 		k.family = afInet6[0]
 	}
@@ -179,7 +179,7 @@ type Reading struct {
 func count(parts iter.Seq[part], config Config) (Reading, error) {
 	var reading Reading
 	tally := config.tally()
-	groups := map[string]*Group{} // by label
+	indexes := map[string]int{} // of the groups, by label
 	for part, result := range readAll(parts, tally) {
 		if result.counts == nil {
 			return Reading{}, unreadable(part, result.failures)
@@ -188,7 +188,7 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 		if !slices.Contains(reading.Sources, result.used) {
 			reading.Sources = append(reading.Sources, result.used)
 		}
-		for key, sockets := range result.counts {
+		for key, sockets := range result.counts.all() {
 			if !config.selects(key) {
 				continue
 			}
@@ -205,15 +205,15 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 				continue
 			}
 			group := config.By.group(key, part)
-			if groups[group.Label] == nil {
-				groups[group.Label] = &group
+			index, known := indexes[group.Label]
+			if !known {
+				index = len(reading.Groups)
+				indexes[group.Label] = index
+				reading.Groups = append(reading.Groups, group)
 			}
-			groups[group.Label].Count += sockets
+			reading.Groups[index].Count += sockets
 			reading.Sockets += sockets
 		}
-	}
-	for _, group := range groups {
-		reading.Groups = append(reading.Groups, *group)
 	}
 	for _, expected := range config.Expected {
 		if !slices.ContainsFunc(reading.Groups, func(g Group) bool { return g.is(expected.Alias) }) {
@@ -224,11 +224,11 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 	return reading, nil
 }
 
-// selects tells whether the sockets with this key are of a type and in a status
-// that count.
+// selects tells whether the sockets with this key, a canonical one, are of a
+// type and in a status that count.
 func (c *Config) selects(k key) bool {
-	socketType, status := k.kindOf()
-	return socketType != "" && c.Selection.includes(socketType, status)
+	socketType := k.socketType()
+	return socketType != "" && c.Selection.includes(socketType, k.status)
 }
 
 // hidden returns an error where a number that was asked for depends on
@@ -268,7 +268,7 @@ func (r Reading) unseenText() string {
 
 // result is what became of reading a part.
 type result struct {
-	counts   map[key]int // nil where no source could read it
+	counts   *counts // nil where no source could read it
 	used     string
 	failures []failure
 	panicked any // passed on to the one who asked
@@ -322,11 +322,11 @@ func readAll(parts iter.Seq[part], tally tally) iter.Seq2[part, result] {
 // read returns what the function makes of the records of the first source that
 // can read all of the part, and the name of that source. The result is nil
 // where none could.
-func read[T comparable](part part, of func(iter.Seq2[net.ConnectionStat, error]) (map[T]int, error)) (counts map[T]int, used string, failures []failure) {
+func read[T any](part part, of func(iter.Seq2[net.ConnectionStat, error]) (*T, error)) (result *T, used string, failures []failure) {
 	for _, source := range part.sources {
-		counts, err := of(source.records)
+		result, err := of(source.records)
 		if err == nil {
-			return counts, source.name, failures
+			return result, source.name, failures
 		}
 		failures = append(failures, failure{part.name, source.name, err})
 		if errors.Is(err, context.DeadlineExceeded) {

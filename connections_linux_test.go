@@ -398,8 +398,8 @@ func TestAStuckReadingEndsInTime(t *testing.T) {
 	}
 }
 
-// counts returns the numbers of a first line by type and status.
-func counts(t *testing.T, output string) map[e2e.Group]int {
+// countsIn returns the numbers of a first line by type and status.
+func countsIn(t *testing.T, output string) map[e2e.Group]int {
 	t.Helper()
 	_, perfdata, _ := strings.Cut(strings.SplitN(output, "\n", 2)[0], "|")
 	found := map[e2e.Group]int{}
@@ -449,7 +449,7 @@ func TestEverySocketOfTheKernelIsCountedOnce(t *testing.T) {
 				e2e.Skip(t, "run the test as root to see what another user sees")
 			}
 			output, code := runAs(t, test.user, plugin, test.arguments...)
-			found := counts(t, output)
+			found := countsIn(t, output)
 			if code != 0 || len(found) != len(made) {
 				t.Errorf("got %d %s", code, output)
 			}
@@ -470,7 +470,7 @@ func TestEverySocketOfTheKernelIsCountedOnce(t *testing.T) {
 	t.Run("one status at a time", func(t *testing.T) {
 		for group, want := range made {
 			output, _ := runAs(t, 0, plugin, "--conn-type", group.Type, "--conn-status", group.Status)
-			if found := counts(t, output); len(found) != 1 || found[group] != want {
+			if found := countsIn(t, output); len(found) != 1 || found[group] != want {
 				t.Errorf("%v: got %v, want %d", group, found, want)
 			}
 		}
@@ -484,7 +484,7 @@ func compareWithSS(t *testing.T, plugin string) {
 		want := strings.Count(e2e.Run(t, "ss", flags), "\n")
 		output, _ := runAs(t, 0, plugin, "--conn-type", socketType)
 		got := 0
-		for _, count := range counts(t, output) {
+		for _, count := range countsIn(t, output) {
 			got += count
 		}
 		if got != want {

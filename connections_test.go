@@ -126,7 +126,7 @@ func TestZeroReportsTheGroupsThatTheSystemCanHave(t *testing.T) {
 		groups := test.selection.kinds(test.system)
 		var rare []string
 		for _, group := range groups {
-			if _, found := rareStatuses[group.status.String()]; found {
+			if _, found := rareStatuses[group.status]; found {
 				rare = append(rare, defaultGrouping.group(group, part{}).Text)
 			}
 		}

@@ -49,13 +49,13 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 	}
 	var reading Reading
 	for part := range parts(wanted) {
-		counts, _, failures := read(part, func(records iter.Seq2[net.ConnectionStat, error]) (map[suspect]int, error) {
+		counts, _, failures := read(part, func(records iter.Seq2[net.ConnectionStat, error]) (*map[suspect]int, error) {
 			return tallySuspects(records, part, groups, listening, config)
 		})
 		if counts == nil {
 			return nil, unreadable(part, failures)
 		}
-		for s, sockets := range counts {
+		for s, sockets := range *counts {
 			if s.isPeer {
 				found[s.group].peers[s.peer] += sockets
 			} else if holder := holderText(s, part); holder != "" {
@@ -84,8 +84,12 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 // worstGroups returns the groups in violation that have sockets, the worst
 // state and then the most sockets first.
 func worstGroups(items []Item) []Group {
-	violations := slices.Clone(items)
-	violations = slices.DeleteFunc(violations, func(i Item) bool { return i.State == check.OK || i.Group.Count == 0 })
+	var violations []Item
+	for _, item := range items {
+		if item.State != check.OK && item.Group.Count > 0 {
+			violations = append(violations, item)
+		}
+	}
 	slices.SortStableFunc(violations, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(b.State, a.State), cmp.Compare(b.Group.Count, a.Group.Count))
 	})
@@ -110,7 +114,7 @@ type suspect struct {
 
 // tallySuspects counts the sockets of the groups by their holders, and by their
 // peers.
-func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, groups []Group, listening listenerSet, config Config) (map[suspect]int, error) {
+func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, groups []Group, listening listenerSet, config Config) (*map[suspect]int, error) {
 	counts := map[suspect]int{}
 	indexes := map[key][]int{} // of the groups that the sockets with a key are in
 	tally := config.tally()
@@ -125,15 +129,16 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		if tally.accepts != nil && !tally.accepts(record) {
 			continue
 		}
-		k := tally.key(record, textOf(record.Status))
+		k := tally.key(record)
 		in, known := indexes[k]
 		if !known {
+			k := k.canonical()
 			if config.selects(k) && config.Filter.matchesUser(k, part) && config.Filter.matchesProcess(k, part) {
 				in = indexesOf(config.By.group(k, part), groups)
 			}
 			indexes[k] = in
 		}
-		owner := owners.key(record, text{})
+		owner := owners.key(record)
 		for _, index := range in {
 			counts[suspect{group: index, pid: owner.pid, uid: owner.uid}]++
 		}
@@ -157,7 +162,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 			counts[suspect{group: index, isPeer: true, peer: text}]++
 		}
 	}
-	return counts, nil
+	return &counts, nil
 }
 
 // indexesOf returns which of the groups have the sockets of one group: that

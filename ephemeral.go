@@ -114,9 +114,9 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 		if counts == nil {
 			return nil, unreadable(part, failures)
 		}
-		for k, sockets := range counts {
+		for k, sockets := range counts.all() {
 			// An IPv6 socket with an IPv4 peer takes its port from the same ones.
-			used[user{part.netns, key{localAddress: k.localAddress, remoteAddress: k.remoteAddress, remotePort: k.remotePort}}] += sockets
+			used[user{part.netns, key{localAddress: k.localAddress, remoteAddress: k.remoteAddress, portPair: portPair{remote: k.portPair.remote}}}] += sockets
 		}
 	}
 
@@ -135,7 +135,7 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 			}
 			candidate := EphemeralPorts{
 				Used: ports, Size: none.Size, In: none.In,
-				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress.String()), strconv.Itoa(int(user.key.remotePort))),
+				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress), strconv.Itoa(int(user.key.portPair.remote))),
 			}
 			more, less := candidate.Used*fullest.Size, fullest.Used*candidate.Size
 			if more > less || more == less && candidate.Peer < fullest.Peer {
@@ -172,16 +172,16 @@ func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, e
 		if counts == nil {
 			return nil, unreadable(part, failures)
 		}
-		for k := range counts {
+		for k := range counts.all() {
 			if !config.selects(k) {
 				continue
 			}
-			address := k.localAddress.String()
+			address := k.localAddress
 			switch address {
 			case "0.0.0.0", "::", "*":
 				address = ""
 			}
-			set[listener{part.netns, k.family, address, k.localPort}] = true
+			set[listener{part.netns, k.family, address, k.portPair.local}] = true
 		}
 	}
 	return set, nil

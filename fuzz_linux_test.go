@@ -66,7 +66,8 @@ func FuzzKernelMessage(f *testing.F) {
 			}
 			return
 		}
-		socketType, status := tally{}.key(socket.record, textOf(socket.record.Status)).kindOf()
+		k := tally{}.key(socket.record).canonical()
+		socketType, status := k.socketType(), k.status
 		if socketType != name || isUDP(name) != (status == statusNone) || !slices.Contains(statuses, status) {
 			t.Errorf("taken for %s %s", socketType, status)
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unique"
 
 	"github.com/shirou/gopsutil/v3/net"
 )
@@ -105,29 +104,61 @@ type names interface {
 // and the filters do not need is left empty.
 type key struct {
 	family, kind                uint32
-	status                      text
+	status                      string
 	pid                         int32
 	uid                         int64 // uint32, or uidUnseen or uidNothing
-	localAddress, remoteAddress text
-	localPort, remotePort       uint32
+	localAddress, remoteAddress string
+	portPair
 }
 
-// text is a string that takes no longer to compare and to hash than a number:
-// with a key for each port that makes a difference.
-type text struct{ handle unique.Handle[string] }
+// portPair is the ports of a record.
+type portPair struct{ local, remote uint32 }
 
-func textOf(s string) text {
-	if s == "" {
-		return text{}
-	}
-	return text{unique.Make(s)}
+// counts are numbers of sockets by key. There can be as many keys as there are
+// ports, but these differ in little else: what they share is kept once, and
+// what is kept for each has no pointers that would have to be followed when
+// memory is collected.
+type counts struct {
+	keys      []key         // without ports
+	indexes   map[key]int32 // of the keys
+	last      key           // of the keys, with the index lastIndex
+	lastIndex int32
+	sockets   map[portsOf]int
 }
 
-func (t text) String() string {
-	if t == (text{}) {
-		return ""
+// portsOf are ports with the index of the key that they belong to.
+type portsOf struct {
+	index int32
+	portPair
+}
+
+func (c *counts) add(k key, sockets int) {
+	ports := k.portPair
+	k.portPair = portPair{}
+	// Sockets with the same key come in long runs.
+	if k != c.last || len(c.keys) == 0 {
+		index, known := c.indexes[k]
+		if !known {
+			index = int32(len(c.keys))
+			c.keys = append(c.keys, k.canonical())
+			c.indexes[k] = index
+		}
+		c.last, c.lastIndex = k, index
 	}
-	return t.handle.Value()
+	c.sockets[portsOf{c.lastIndex, ports}] += sockets
+}
+
+// all yields the keys, which are canonical, in no order.
+func (c *counts) all() iter.Seq2[key, int] {
+	return func(yield func(key, int) bool) {
+		for at, sockets := range c.sockets {
+			k := c.keys[at.index]
+			k.portPair = at.portPair
+			if !yield(k, sockets) {
+				return
+			}
+		}
+	}
 }
 
 // needs says which fields of a record are needed besides family, type, status
@@ -146,11 +177,8 @@ type tally struct {
 
 // of counts the records. An error among them is returned at once: half a
 // reading is no reading.
-func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (map[key]int, error) {
-	counts := map[key]int{}
-	// Sockets in the same status, and of the same kind, come in long runs.
-	var status text
-	lastStatus := ""
+func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (*counts, error) {
+	all := &counts{indexes: map[key]int32{}, sockets: map[portsOf]int{}}
 	var last key
 	run := 0
 	for record, err := range records {
@@ -160,26 +188,22 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (map[key]int, er
 		if t.accepts != nil && !t.accepts(record) {
 			continue
 		}
-		if record.Status != lastStatus {
-			lastStatus, status = record.Status, textOf(record.Status)
-		}
-		next := t.key(record, status)
+		next := t.key(record)
 		if next != last && run > 0 {
-			counts[last] += run
+			all.add(last, run)
 			run = 0
 		}
 		last = next
 		run++
 	}
 	if run > 0 {
-		counts[last] += run
+		all.add(last, run)
 	}
-	return counts, nil
+	return all, nil
 }
 
-// key returns the key of a record whose status is given as text.
-func (t tally) key(record net.ConnectionStat, status text) key {
-	k := key{family: record.Family, kind: record.Type, status: status}
+func (t tally) key(record net.ConnectionStat) key {
+	k := key{family: record.Family, kind: record.Type, status: record.Status}
 	if t.needs.process {
 		k.pid = record.Pid
 	}
@@ -196,56 +220,61 @@ func (t tally) key(record net.ConnectionStat, status text) key {
 	for _, dimension := range t.grouping {
 		switch dimension {
 		case byLocalAddress:
-			k.localAddress = textOf(record.Laddr.IP)
+			k.localAddress = record.Laddr.IP
 		case byLocalPort:
-			k.localPort = record.Laddr.Port
+			k.portPair.local = record.Laddr.Port
 		case byRemoteAddress:
 			if record.Raddr.Port != 0 {
-				k.remoteAddress = textOf(record.Raddr.IP)
+				k.remoteAddress = record.Raddr.IP
 			}
 		case byRemotePort:
-			k.remotePort = record.Raddr.Port
+			k.portPair.remote = record.Raddr.Port
 		}
 	}
 	return k
 }
 
-// kindOf returns the type and the status of the sockets with this key; the type
-// is "" where they do not count.
-func (k key) kindOf() (socketTypeName, status string) {
-	socketTypeName = socketType(k.family, k.kind)
-	status = statusNone
-	if socketTypeName != "" && !isUDP(socketTypeName) && k.status != (text{}) {
-		status, _ = canonicalStatus(k.status.String())
-		status = outsideName(status)
+// canonical returns the key with the canonical name of its status.
+func (k key) canonical() key {
+	if k.kind == sockDgram || k.status == "" {
+		k.status = statusNone
+		return k
 	}
-	return socketTypeName, status
+	status, _ := canonicalStatus(k.status)
+	k.status = outsideName(status)
+	return k
 }
 
-// group returns the group of the sockets with this key in a part of the host.
+// socketType returns the type of the sockets with this key, "" where they do
+// not count.
+func (k key) socketType() string { return socketType(k.family, k.kind) }
+
+// group returns the group of the sockets with this key, a canonical one, in a
+// part of the host.
 func (g Grouping) group(k key, part part) Group {
-	socketType, status := k.kindOf()
 	var group Group
 	for i, dimension := range g {
 		value := ""
 		switch dimension {
 		case byType:
-			group.Type, value = socketType, socketType
+			value = k.socketType()
+			group.Type = value
 		case byStatus:
-			group.Status, value = status, status
+			value = k.status
+			group.Status = value
 		case byProcess:
 			value = processName(k, part)
 		case byUser:
 			value = userName(k, part)
 		case byLocalAddress:
-			value = addressText(k.localAddress.String())
+			value = addressText(k.localAddress)
 		case byRemoteAddress:
-			value = addressText(k.remoteAddress.String())
+			value = addressText(k.remoteAddress)
 		case byLocalPort:
-			value = portText(k.localPort)
+			value = portText(k.portPair.local)
 		case byRemotePort:
-			if value = nothing; k.remotePort != 0 {
-				value = portText(k.remotePort)
+			if value = nothing; k.portPair.remote != 0 {
+				value = portText(k.portPair.remote)
 			}
 		case byNetns:
 			value = cmp.Or(part.netns, unseen)

@@ -453,7 +453,7 @@ func TestANamespaceThatVanishesIsSkipped(t *testing.T) {
 	for _, space := range []namespace{gone, replaced} {
 		diag := &sockDiag{dial: func() (*netlink.Conn, error) { return dialSockDiag(t.Context(), space) }, mayVanish: space.mayVanish}
 		counts, err := (tally{}).of(diag.records(mustDump(t, "tcp")))
-		if err != nil || len(counts) != 0 {
+		if err != nil || len(counts.sockets) != 0 {
 			t.Errorf("got %v, %v", counts, err)
 		}
 		diag = &sockDiag{dial: func() (*netlink.Conn, error) { return dialSockDiag(t.Context(), space) }}

@@ -26,14 +26,12 @@ func report(items []Item, notes []string, config Config) (check.Status, string) 
 	if config.AlwaysOK {
 		state = check.OK
 	}
-	var groups, others []Item // others are the ephemeral ports and the total
-	for _, item := range items {
-		if item.Group.Label == "" {
-			others = append(others, item)
-		} else {
-			groups = append(groups, item)
-		}
+	// Behind the groups are the ephemeral ports and the total.
+	last := len(items)
+	for last > 0 && items[last-1].Group.isTotal() {
+		last--
 	}
+	groups, others := items[:last], items[last:]
 	most := min(len(groups), maxOutput/minItem)
 	if !config.By.isPlain() {
 		slices.SortStableFunc(groups, func(a, b Item) int { return cmp.Compare(b.State, a.State) })
