@@ -186,29 +186,38 @@ func (d dump) parse(message []byte) (socket, error) {
 // neither data nor an acknowledgement. A socket without a struct tcp_info is no
 // connection any more.
 func (s socket) hasBeenIdle(limit time.Duration) (bool, error) {
-	attributes, err := netlink.NewAttributeDecoder(s.attributes)
-	if err != nil {
-		return false, err
-	}
-	for attributes.Next() {
-		if attributes.Type() != inetDiagInfo {
-			continue
+	// Each attribute begins with a struct nlattr: its length and its type.
+	for rest := s.attributes; len(rest) > 0; {
+		if len(rest) < unix.SizeofNlAttr {
+			return false, errCutOff
 		}
-		info := attributes.Bytes()
-		idle := uint32(math.MaxUint32)
-		for _, offset := range []uintptr{
-			unsafe.Offsetof(unix.TCPInfo{}.Last_data_sent),
-			unsafe.Offsetof(unix.TCPInfo{}.Last_data_recv),
-			unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv),
-		} {
-			if len(info) < int(offset)+4 {
-				return false, errors.New("the kernel sent too little about a connection")
-			}
-			idle = min(idle, binary.NativeEndian.Uint32(info[offset:]))
+		length := int(binary.NativeEndian.Uint16(rest))
+		if length < unix.SizeofNlAttr || length > len(rest) {
+			return false, errCutOff
 		}
-		return time.Duration(idle)*time.Millisecond >= limit, nil
+		kind := binary.NativeEndian.Uint16(rest[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+		if kind == inetDiagInfo {
+			idle, err := idleTime(rest[unix.SizeofNlAttr:length])
+			return err == nil && idle >= limit, err
+		}
+		rest = rest[min(aligned(length), len(rest)):]
 	}
-	return false, attributes.Err()
+	return false, nil
+}
+
+// idleTime returns the time since the last traffic that a struct tcp_info
+// (include/uapi/linux/tcp.h) tells of.
+func idleTime(info []byte) (time.Duration, error) {
+	const (
+		sent     = unsafe.Offsetof(unix.TCPInfo{}.Last_data_sent)
+		received = unsafe.Offsetof(unix.TCPInfo{}.Last_data_recv)
+		answered = unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv)
+	)
+	if len(info) < int(max(sent, received, answered))+4 {
+		return 0, errors.New("the kernel sent too little about a connection")
+	}
+	milliseconds := func(offset uintptr) uint32 { return binary.NativeEndian.Uint32(info[offset:]) }
+	return time.Duration(min(milliseconds(sent), milliseconds(received), milliseconds(answered))) * time.Millisecond, nil
 }
 
 // sockDiag reads the sockets of a network namespace over NETLINK_SOCK_DIAG. It

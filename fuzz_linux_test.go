@@ -94,7 +94,7 @@ func FuzzKernelMessage(f *testing.F) {
 			}
 		}
 
-		idle, found, whole := idleTime(message[sizeofInetDiagMsg:])
+		idle, found, whole := expectedIdleTime(message[sizeofInetDiagMsg:])
 		for _, limit := range []time.Duration{time.Nanosecond, time.Second, idle, idle + time.Nanosecond} {
 			got, err := socket.hasBeenIdle(limit)
 			switch {
@@ -107,10 +107,10 @@ func FuzzKernelMessage(f *testing.F) {
 	})
 }
 
-// idleTime walks the attributes to the struct tcp_info and returns how long the
+// expectedIdleTime walks the attributes to the struct tcp_info and returns how long the
 // connection was idle, whether the struct is there, and whether all of the
 // attributes are whole.
-func idleTime(attributes []byte) (idle time.Duration, found, whole bool) {
+func expectedIdleTime(attributes []byte) (idle time.Duration, found, whole bool) {
 	for len(attributes) > 0 {
 		if len(attributes) < 4 {
 			return idle, found, false
@@ -139,12 +139,11 @@ func idleTime(attributes []byte) (idle time.Duration, found, whole bool) {
 func FuzzKernelDatagram(f *testing.F) {
 	request := netlink.Message{Header: netlink.Header{Sequence: 1}}
 	for _, kernel := range []kernel{sockets(kernelMessages(f, "udp6")), refuses(unix.EPERM), sockets(nil)} {
-		messages, err := kernel(request)
+		datagrams, err := kernel(request)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, part := range [][]netlink.Message{messages, messages[:1], messages[len(messages)-1:]} {
-			datagram := datagramOf(part...)
+		for _, datagram := range [][]byte{datagrams[0], datagrams[len(datagrams)-1]} {
 			f.Add(datagram)
 			f.Add(datagram[:len(datagram)-1])
 			f.Add(slices.Concat(datagram, datagram[:15]))

@@ -106,10 +106,12 @@ func splitMessage(datagram []byte) (first message, rest []byte, err error) {
 		sequence: binary.NativeEndian.Uint32(datagram[8:]),
 		body:     datagram[unix.SizeofNlMsghdr:length],
 	}
-	const alignment = unix.NLMSG_ALIGNTO
-	next := (int(length) + alignment - 1) / alignment * alignment
-	return first, datagram[min(next, len(datagram)):], nil
+	return first, datagram[min(aligned(int(length)), len(datagram)):], nil
 }
+
+// aligned returns where the next message or attribute begins behind one of that
+// length (NLMSG_ALIGN in include/uapi/linux/netlink.h).
+func aligned(length int) int { return (length + 3) &^ 3 }
 
 // fault returns an error unless the message is a socket or the end of the dump
 // that was asked for with this sequence number.
