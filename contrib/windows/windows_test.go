@@ -6,11 +6,14 @@
 package windows_test
 
 import (
+	"encoding/json"
 	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -213,7 +216,6 @@ func TestThresholdsAndExitCodes(t *testing.T) {
 				"|tcp_CLOSE_WAIT=60;;;0 tcp_FIN_WAIT2=60;;;0 tcp_LISTEN=1;;;0 tcp6_LISTEN=1;;;0 udp_NONE=1;;;0"},
 		{"--conn-type tcp --conn-status listen --warning 1000 --critical 2000",
 			0, "[OK] - tcp LISTEN: 1|tcp_LISTEN=1;1000;2000;0"},
-		// As the Director's command for Windows puts it together.
 		{"--conn-type tcp --conn-status listen --conn-status close_wait --warning 1000 --critical close_wait=50",
 			2, "[CRITICAL] - tcp CLOSE WAIT: 60 [CRITICAL], tcp LISTEN: 1|tcp_CLOSE_WAIT=60;1000;50;0 tcp_LISTEN=1;1000;;0"},
 		{"--conn-status close_wait --warning 59 --critical 60",
@@ -247,6 +249,119 @@ func TestThresholdsAndExitCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The command and the thresholds that the Director imports for Windows hosts,
+// put together as Icinga 2 does it, must be a command line for Windows.
+func TestTheDirectorsCommandLineForWindows(t *testing.T) {
+	if !underWine(t) {
+		return
+	}
+	server := listen(t, "tcp4", "127.0.0.1:0")
+	for range 51 {
+		leak(t, server)
+	}
+	basket := readBasket(t)
+	service := basket.Templates["tpl-service-network-connections-windows"]
+	command := basket.Commands[service.Command]
+	if service.Command == "" || len(command.Arguments) == 0 || command.Command != path.Base(strings.ReplaceAll(program, `\`, "/")) {
+		t.Fatalf("the service is %v, its command %v", service, command)
+	}
+
+	code, output := check(t, command.line(t, service.Vars)...)
+	line, _, _ := strings.Cut(output, "\n")
+	want := "[CRITICAL] - tcp CLOSE WAIT: 51 [CRITICAL], tcp FIN WAIT2: 51, tcp LISTEN: 1, total: 103" +
+		"|tcp_CLOSE_WAIT=51;10;50;0 tcp_FIN_WAIT2=51;2000;;0 tcp_LISTEN=1;2000;;0 total=103;10000;20000;0"
+	if code != 2 || line != want {
+		t.Errorf("exit code %d\ngot  %s\nwant %s", code, line, want)
+	}
+
+	port := strconv.Itoa(server.Addr().(*net.TCPAddr).Port)
+	all := map[string]any{
+		"always_ok": true, "by": []any{"local-port", "status"}, "conn_status": []any{"close_wait", "listen"}, "conn_type": []any{"tcp", "udp6"},
+		"critical": []any{port + "_CLOSE_WAIT=50", "total=1:"}, "debug": false, "local_address": []any{"127.0.0.0/8", "!::1"}, "local_port": []any{port, "8000-8100"},
+		"no_details": true, "no_perfdata": false, "process": []any{"!a name with spaces.exe"}, "remote_address": []any{"127.0.0.1"}, "remote_port": []any{"1-65535", "!443"},
+		"source": "gopsutil", "timeout": "20", "top": "1", "user": []any{"!?"}, "verbose": true, "warning": []any{"10", "total=50"}, "zero": false,
+	}
+	vars := map[string]any{}
+	for name, value := range all {
+		vars["network_connections_"+name] = value
+	}
+	for flag := range command.Arguments {
+		name := "network_connections_" + strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", "_")
+		if _, known := vars[name]; !known && flag != "--test" {
+			t.Errorf("no value for %s", flag)
+		}
+	}
+	// Whose sockets these are is not known under Wine: they are of Linux processes.
+	code, output = check(t, command.line(t, vars)...)
+	if code != 3 || !strings.Contains(output, " sockets belong to processes that this user may not see (?): an administrator sees them") && !strings.HasPrefix(output, "[UNKNOWN] - --user cannot be applied: ") {
+		t.Errorf("with owners: exit code %d, %s", code, output)
+	}
+	delete(vars, "network_connections_process")
+	delete(vars, "network_connections_user")
+	code, output = check(t, command.line(t, vars)...)
+	line, _, _ = strings.Cut(output, "\n")
+	want = "[OK] - " + port + " CLOSE WAIT: 51 [CRITICAL], total: 51 [WARNING] (always ok)|" + port + "_CLOSE_WAIT=51;10;50;0 total=51;50;1:;0"
+	if code != 0 || line != want {
+		t.Errorf("exit code %d\ngot  %s\nwant %s", code, line, want)
+	}
+}
+
+// basket is what of the Director's basket makes a command line.
+type basket struct {
+	Commands  map[string]directorCommand `json:"Command"`
+	Templates map[string]struct {
+		Command string         `json:"check_command"`
+		Vars    map[string]any `json:"vars"`
+	} `json:"ServiceTemplate"`
+}
+
+type directorCommand struct {
+	Command   string `json:"command"`
+	Arguments map[string]struct {
+		Value     string `json:"value"`
+		SetIf     string `json:"set_if"`
+		RepeatKey bool   `json:"repeat_key"`
+	} `json:"arguments"`
+}
+
+func readBasket(t *testing.T) (b basket) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(e2e.Root(), "contrib", "director", "network_connections.json"))
+	if err == nil {
+		err = json.Unmarshal(content, &b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// line returns the arguments for custom variables.
+func (c directorCommand) line(t *testing.T, vars map[string]any) (line []string) {
+	t.Helper()
+	for _, flag := range slices.Sorted(maps.Keys(c.Arguments)) {
+		argument := c.Arguments[flag]
+		value := vars[strings.Trim(argument.Value+argument.SetIf, "$")]
+		switch value := value.(type) {
+		case nil:
+		case bool:
+			if value {
+				line = append(line, flag)
+			}
+		case string:
+			line = append(line, flag, value)
+		case []any:
+			if !argument.RepeatKey {
+				t.Errorf("%s takes no list", flag)
+			}
+			for _, item := range value {
+				line = append(line, flag, item.(string))
+			}
+		}
+	}
+	return line
 }
 
 func TestWhatOnlyLinuxCanServeIsRefused(t *testing.T) {
