@@ -381,6 +381,9 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 			if !a.onLiveLinux() {
 				return errOnlyLinux("the use of ephemeral ports")
 			}
+			if t := (*thresholds)[ephemeralGroup]; t.Lower > 100 || t.Upper > 100 && !math.IsInf(t.Upper, 1) {
+				return fmt.Errorf("%s is a percentage: use a range within 0 to 100", ephemeralGroup)
+			}
 		case !c.By.isPlain():
 			c.expect(Group{Text: group.text, Label: typedLabel(group.text), Alias: group.text})
 		default:

@@ -72,6 +72,10 @@ func TestBadArgumentsAreUnknown(t *testing.T) {
 		{[]string{"--netns", ""}, `--netns: it is empty: use self, all, a name under /run/netns, a process id or a path`},
 		{[]string{"--netns", "all", "--test", "testdata/empty.json"}, `--netns: a network namespace is only known on a live Linux system`},
 		{[]string{"-c", "ephemeral=95", "--test", "testdata/empty.json"}, `--critical: the use of ephemeral ports is only known on a live Linux system`},
+		{[]string{"-w", "ephemeral=101"}, `--warning: ephemeral is a percentage: use a range within 0 to 100`},
+		{[]string{"-w", "ephemeral=@100.5:"}, `--warning: ephemeral is a percentage: use a range within 0 to 100`},
+		{[]string{"-w", "Close-Wait:10"}, `--warning: range "Close-Wait:10": "Close-Wait" is not a number; a range for a group is GROUP=RANGE, as in close-wait=10`},
+		{[]string{"-w", "tcp"}, `--warning: range "tcp": "tcp" is not a number; a range for a group is GROUP=RANGE, as in tcp=10`},
 		{[]string{"--source", "lsof"}, `--source: unknown source "lsof": use auto, netlink, gopsutil`},
 		{[]string{"--conn-type", "<b>|x=1\n\x1b[31m"}, `--conn-type: unknown type "_b__x=1__[31m": use all, tcp, tcp6, udp, udp6`},
 	}

@@ -106,6 +106,13 @@ func parseThresholds(items []string, by Grouping) (Thresholds, []groupName, erro
 		if err == nil && named {
 			group, err = by.parseName(name)
 		}
+		if err != nil && !named {
+			// close_wait:10 or close_wait
+			start, _, _ := strings.Cut(text, check.RangeSeparatorSymbol)
+			if _, fault := by.parseName(start); fault == nil && by.isPlain() {
+				err = fmt.Errorf("%w; a range for a group is GROUP=RANGE, as in %s=10", err, strings.ToLower(start))
+			}
+		}
 		if err != nil {
 			return nil, nil, err
 		}
