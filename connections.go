@@ -165,6 +165,7 @@ type failure struct {
 type Reading struct {
 	Groups   []Group
 	Sockets  int       // in the groups
+	Selected int       // sockets before the filters on users and processes
 	Unseen   int       // sockets whose process this user may not see, where that matters
 	UserLess int       // sockets whose user is not known, where users are selected
 	Sources  []string  // the names of those that were used, each once
@@ -192,6 +193,7 @@ func count(parts iter.Seq[part], config Config) (Reading, error) {
 			if !config.selects(key) {
 				continue
 			}
+			reading.Selected += sockets
 			if tally.needs.user && userName(key, part) == unseen {
 				reading.UserLess += sockets
 			}
@@ -234,10 +236,8 @@ func (c *Config) selects(k key) bool {
 // hidden returns an error where a number that was asked for depends on
 // processes that this user may not see.
 func (r Reading) hidden(config Config) error {
-	if config.Recording != nil {
-		return nil
-	}
-	if r.UserLess > 0 && !config.Filter.Users.isEmpty() {
+	// A recording has no users for the sockets that no process holds either.
+	if r.UserLess > 0 && !config.Filter.Users.isEmpty() && (config.Recording == nil || r.UserLess == r.Selected) {
 		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known from this source", r.UserLess)
 	}
 	if r.Unseen == 0 {
@@ -245,17 +245,20 @@ func (r Reading) hidden(config Config) error {
 	}
 	isName := func(name string) bool { return name != unseen && name != nothing }
 	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isName) {
-		return fmt.Errorf("--process cannot be applied: %s", r.unseenText())
+		return fmt.Errorf("--process cannot be applied: %s", r.unseenText(config))
 	}
 	i := slices.IndexFunc(config.Expected, func(g Group) bool { return isName(g.Text) })
 	if config.By.has(byProcess) && i >= 0 {
-		return fmt.Errorf("the group %s cannot be counted: %s", quote(config.Expected[i].Text), r.unseenText())
+		return fmt.Errorf("the group %s cannot be counted: %s", quote(config.Expected[i].Text), r.unseenText(config))
 	}
 	return nil
 }
 
 // unseenText says what this user may not see, and which rights would show it.
-func (r Reading) unseenText() string {
+func (r Reading) unseenText(config Config) string {
+	if config.Recording != nil {
+		return fmt.Sprintf("the recording does not name the processes of %d sockets (%s)", r.Unseen, unseen)
+	}
 	rights := "an administrator sees them"
 	switch {
 	case os.Geteuid() == 0:

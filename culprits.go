@@ -76,7 +76,7 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 		}
 	}
 	if reading.Unseen > 0 && config.Recording == nil && !config.needs().process {
-		lines = append(lines, reading.unseenText())
+		lines = append(lines, reading.unseenText(config))
 	}
 	return lines, nil
 }
@@ -126,8 +126,11 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		if err != nil {
 			return nil, err
 		}
-		if tally.accepts != nil && !tally.accepts(record) {
-			continue
+		if tally.accepts != nil {
+			// The counts have had the same records without an error.
+			if accepted, err := tally.accepts(record); err != nil || !accepted {
+				continue
+			}
 		}
 		k := tally.key(record)
 		in, known := indexes[k]

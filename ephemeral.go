@@ -107,8 +107,8 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 			spaces[part.netns] = space
 		}
 		tally := config.tally()
-		tally.accepts = func(record net.ConnectionStat) bool {
-			return space.has(record.Laddr.Port) && !listening.accepted(part.netns, record)
+		tally.accepts = func(record net.ConnectionStat) (bool, error) {
+			return space.has(record.Laddr.Port) && !listening.accepted(part.netns, record), nil
 		}
 		counts, _, failures := read(part, tally.of)
 		if counts == nil {

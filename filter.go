@@ -99,15 +99,15 @@ func parseName(text string) (string, error) {
 }
 
 // matches tells whether the record passes the filters on ports and addresses.
-func (f *Filter) matches(record net.ConnectionStat) bool {
-	if !f.LocalPorts.isEmpty() && !matchesPort(f.LocalPorts, record.Laddr) ||
-		!f.LocalAddresses.isEmpty() && !matchesAddress(f.LocalAddresses, record.Laddr) {
-		return false
+// The error is for a record, one of a recording, that does not carry them.
+func (f *Filter) matches(record net.ConnectionStat) (bool, error) {
+	local := !f.LocalPorts.isEmpty() || !f.LocalAddresses.isEmpty()
+	remote := !f.RemotePorts.isEmpty() || !f.RemoteAddresses.isEmpty()
+	if local && record.Laddr.Port >= portUnseen || remote && record.Raddr.Port >= portUnseen {
+		return false, errors.New("filters on ports and addresses cannot be applied: the recording does not carry those of every socket")
 	}
-	if f.RemotePorts.isEmpty() && f.RemoteAddresses.isEmpty() {
-		return true
-	}
-	return record.Raddr.Port != 0 && matchesPort(f.RemotePorts, record.Raddr) && matchesAddress(f.RemoteAddresses, record.Raddr)
+	return (!local || matchesPort(f.LocalPorts, record.Laddr) && matchesAddress(f.LocalAddresses, record.Laddr)) &&
+		(!remote || record.Raddr.Port != 0 && matchesPort(f.RemotePorts, record.Raddr) && matchesAddress(f.RemoteAddresses, record.Raddr)), nil
 }
 
 func matchesPort(ports choice[portRange], end net.Addr) bool {
@@ -148,10 +148,13 @@ func (f *Filter) matchesUser(k key, part part) bool {
 }
 
 // checkUsers returns an error where a user of the filter is not known here.
-func (f *Filter) checkUsers() error {
+func (f *Filter) checkUsers(recording *Recording) error {
 	for _, name := range slices.Concat(f.Users.include, f.Users.exclude) {
 		if _, err := strconv.ParseUint(name, 10, 32); err == nil || name == unseen || name == nothing {
 			continue
+		}
+		if recording != nil {
+			return fmt.Errorf("--user: a recording has the ids of users, not the name %s: use an id", quote(name))
 		}
 		if _, err := user.Lookup(name); err != nil {
 			return fmt.Errorf("--user: unknown user %s: use a name or an id that this host knows", quote(name))

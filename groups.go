@@ -172,7 +172,7 @@ type needs struct {
 type tally struct {
 	grouping Grouping
 	needs    needs                         // what keys have of owners
-	accepts  func(net.ConnectionStat) bool // nil for all
+	accepts  func(net.ConnectionStat) (bool, error) // nil for all
 }
 
 // of counts the records. An error among them is returned at once: half a
@@ -185,8 +185,14 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (*counts, error)
 		if err != nil {
 			return nil, err
 		}
-		if t.accepts != nil && !t.accepts(record) {
-			continue
+		if t.accepts != nil {
+			accepted, err := t.accepts(record)
+			if err != nil {
+				return nil, err
+			}
+			if !accepted {
+				continue
+			}
 		}
 		next := t.key(record)
 		if next != last && run > 0 {

@@ -71,6 +71,10 @@ func TestGroupingAndFiltersOfARecording(t *testing.T) {
 			"10.0.0.53: 1 [CRITICAL], -: 3 [WARNING] (+3 more: 22)", "10.0.0.53=1 -=3",
 		},
 		{
+			"groups that a threshold names behind the largest", "--by local-port --conn-status established --top 1 -w 53=5,40001=10",
+			"443: 2, 40001: 1, 53: 0 (+7 more: 7)", "443=2 40001=1 53=0",
+		},
+		{
 			"the total behind what is left out", "--by local-port --top 1 -w total=1",
 			"8080: 9 (+15 more: 17), total: 26 [WARNING]", "8080=9 total=26",
 		},
@@ -119,6 +123,31 @@ func TestGroupingAndFiltersOfARecording(t *testing.T) {
 			text, perfdata := firstLineOf(output)
 			if code == 3 || text != test.text || perfdata != test.perfdata {
 				t.Errorf("got  %d %s\nwant %s|%s", code, output, test.text, test.perfdata)
+			}
+		})
+	}
+}
+
+// A filter on what a recording does not carry must not look as if nothing were
+// there.
+func TestFiltersOnWhatIsNotRecordedAreRefused(t *testing.T) {
+	const noAddresses = "filters on ports and addresses cannot be applied: the recording does not carry those of every socket"
+	for _, test := range []struct{ recording, arguments, message string }{
+		{"small-server", "--local-port 443", noAddresses},
+		{"small-server", "--local-port !443", noAddresses},
+		{"small-server", "--local-address 10.0.0.0/8", noAddresses},
+		{"small-server", "--remote-port 443", noAddresses},
+		{"small-server", "--remote-address !10.0.0.0/8", noAddresses},
+		{"small-server", "--user 1000", "--user cannot be applied: the users of 59 sockets are not known from this source"},
+		{"leaking-server", "--user root", `--user: a recording has the ids of users, not the name "root": use an id`},
+		{"leaking-server", "--process java", "--process cannot be applied: the recording does not name the processes of 26 sockets (?)"},
+		{"leaking-server", "--process !java", "--process cannot be applied: the recording does not name the processes of 26 sockets (?)"},
+		{"leaking-server", "--by process -w java=5", `the group "java" cannot be counted: the recording does not name the processes of 26 sockets (?)`},
+	} {
+		t.Run(test.recording+" "+test.arguments, func(t *testing.T) {
+			output, code := run(t, append(strings.Fields(test.arguments), "--test", "testdata/"+test.recording+".json")...)
+			if want := "[UNKNOWN] - " + test.message + "\n"; code != 3 || output != want {
+				t.Errorf("got  %d %s\nwant %s", code, output, want)
 			}
 		})
 	}

@@ -60,7 +60,7 @@ func main() {
 
 // runCheck counts and judges, and returns the state and the whole output.
 func runCheck(ctx context.Context, config Config) (check.Status, string, error) {
-	if err := config.Filter.checkUsers(); err != nil {
+	if err := config.Filter.checkUsers(config.Recording); err != nil {
 		return check.Unknown, "", err
 	}
 	parts := func(config Config) iter.Seq[part] { return partsOf(ctx, config) }

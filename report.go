@@ -38,10 +38,29 @@ func report(items []Item, notes []string, config Config) (check.Status, string) 
 		if config.Top > 0 {
 			most = min(most, config.Top)
 		}
+		most += namedFirst(groups[most:], config.Expected)
 	}
 	// The largest number of groups that fits.
 	most = sort.Search(most, func(n int) bool { return len(render(state, groups, n+1, others, notes, config)) > maxOutput })
 	return state, render(state, groups, most, others, notes, config)
+}
+
+// namedFirst moves the groups that a threshold names to the front: these are of
+// interest however small they are. It returns how many there are.
+func namedFirst(groups []Item, named []Group) int {
+	if len(named) == 0 {
+		return 0
+	}
+	var first, others []Item
+	for _, item := range groups {
+		if slices.ContainsFunc(named, func(g Group) bool { return item.Group.is(g.Alias) }) {
+			first = append(first, item)
+		} else {
+			others = append(others, item)
+		}
+	}
+	copy(groups, slices.Concat(first, others))
+	return len(first)
 }
 
 // maxOutput is the most that NRPE 4 delivers whole, in bytes (measured), and
@@ -112,7 +131,7 @@ func render(state check.Status, groups []Item, n int, others []Item, notes []str
 func notes(reading Reading, took string, config Config) []string {
 	var lines []string
 	if reading.Unseen > 0 && config.Recording == nil {
-		lines = append(lines, reading.unseenText())
+		lines = append(lines, reading.unseenText(config))
 	}
 	if !config.Verbose {
 		return lines
