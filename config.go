@@ -57,7 +57,6 @@ type Config struct {
 	Debug      bool
 	Log        debugLog
 
-	withNetns  bool // the names of network namespaces are needed whatever the grouping
 	withOwners bool // owners and peers are needed whatever the grouping
 }
 
@@ -95,7 +94,7 @@ func (c *Config) tally() tally {
 // everything returns the configuration without what narrows the sockets, but
 // in the same network namespaces and from the same source.
 func (c *Config) everything() Config {
-	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording, Log: c.Log, withNetns: c.withNetns || c.By.has(byNetns)}
+	return Config{Netns: c.Netns, Source: c.Source, Recording: c.Recording, Log: c.Log}
 }
 
 // The values of --source. Only Linux has netlink.

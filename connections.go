@@ -146,6 +146,7 @@ type source struct {
 // one first.
 type part struct {
 	name    string // the type, "" where the part has all
+	space   uint64 // tells network namespaces apart
 	netns   string // the name of the network namespace, "" where it is not needed
 	names   names  // nil where owners have no names
 	sources []source
@@ -177,7 +178,7 @@ type Reading struct {
 // them. The groups come back sorted, most sockets first.
 //
 // An error says why some part could not be read by any of its sources.
-func count(parts iter.Seq[part], config Config) (Reading, error) {
+func count(parts []part, config Config) (Reading, error) {
 	var reading Reading
 	tally := config.tally()
 	indexes := map[string]int{} // of the groups, by label
@@ -283,7 +284,7 @@ type result struct {
 const maxReadings = 4
 
 // readAll reads the parts side by side and yields them in their order.
-func readAll(parts iter.Seq[part], tally tally) iter.Seq2[part, result] {
+func readAll(parts []part, tally tally) iter.Seq2[part, result] {
 	type reading struct {
 		part part
 		done chan result
@@ -299,7 +300,7 @@ func readAll(parts iter.Seq[part], tally tally) iter.Seq2[part, result] {
 			}
 			return yield(first.part, result)
 		}
-		for part := range parts {
+		for _, part := range parts {
 			if len(readings) == maxReadings && !finish() {
 				return
 			}

@@ -52,56 +52,54 @@ const inetDiagInfo = 2
 // attempts is how often a dump that breaks off is begun anew.
 const attempts = 3
 
-// liveParts returns the selected sockets of this host, a part for each network
-// namespace and type. An error is a part that cannot be read.
-func liveParts(ctx context.Context, config Config) iter.Seq[part] {
-	return func(yield func(part) bool) {
-		spaces, err := namespaces(config.Netns, config.withNetns || config.By.has(byNetns) || config.Netns == netnsAll)
-		if err != nil {
-			yield(part{sources: []source{{sourceNetlink, failing(err)}}})
-			return
-		}
-		for _, space := range spaces {
-			config.Log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
-		}
-		fallback := gopsutilSource(ctx, config)
-		names := newProcNames()
-		owners := &holders{ctx: ctx, log: config.Log}
-		for _, space := range spaces {
-			for _, socketType := range socketTypes {
-				dump, wanted := newDump(socketType, config.Selection)
-				if !wanted {
-					continue
-				}
-				dump.idle = config.MinIdle
-				diag := &sockDiag{
-					dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
-					mayVanish: space.mayVanish,
-					needs:     config.needs(),
-					holders:   owners,
-					log:       config.Log,
-				}
-				part := part{name: socketType, netns: space.name, names: names, ports: space.ports}
-				if config.Source != sourceGopsutil {
-					for range attempts {
-						part.sources = append(part.sources, source{sourceNetlink, diag.records(dump)})
-					}
-				}
-				// gopsutil knows this namespace only, and not how long a connection is idle.
-				if config.Source != sourceNetlink && len(space.paths) == 0 && config.MinIdle == 0 {
-					part.sources = append(part.sources, source{sourceGopsutil, fallback(socketType)})
-				}
-				if !yield(part) {
-					return
-				}
-			}
-		}
+// host is the network namespaces that are read.
+type host []namespace
+
+// findHost returns the network namespaces that --netns asks for. They are looked
+// for only once, so that all that is read in a run is of the same ones.
+func findHost(config Config) (host, error) {
+	spaces, err := namespaces(config.Netns, config.By.has(byNetns) || config.Netns == netnsAll)
+	for _, space := range spaces {
+		config.Log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
 	}
+	return spaces, err
 }
 
-// failing yields the error.
-func failing(err error) iter.Seq2[net.ConnectionStat, error] {
-	return func(yield func(net.ConnectionStat, error) bool) { yield(net.ConnectionStat{}, err) }
+// parts returns the selected sockets, a part for each network namespace and
+// type.
+func (h host) parts(ctx context.Context, config Config) []part {
+	fallback := gopsutilSource(ctx, config)
+	names := newProcNames()
+	owners := &holders{ctx: ctx, log: config.Log}
+	var parts []part
+	for _, space := range h {
+		for _, socketType := range socketTypes {
+			dump, wanted := newDump(socketType, config.Selection)
+			if !wanted {
+				continue
+			}
+			dump.idle = config.MinIdle
+			diag := &sockDiag{
+				dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
+				mayVanish: space.mayVanish,
+				needs:     config.needs(),
+				holders:   owners,
+				log:       config.Log,
+			}
+			part := part{name: socketType, space: space.inode, netns: space.name, names: names, ports: space.ports}
+			if config.Source != sourceGopsutil {
+				for range attempts {
+					part.sources = append(part.sources, source{sourceNetlink, diag.records(dump)})
+				}
+			}
+			// gopsutil knows this namespace only, and not how long a connection is idle.
+			if config.Source != sourceNetlink && len(space.paths) == 0 && config.MinIdle == 0 {
+				part.sources = append(part.sources, source{sourceGopsutil, fallback(socketType)})
+			}
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 // dump is a question to the kernel for the sockets of one type.

@@ -4,18 +4,21 @@ package main
 
 import (
 	"context"
-	"iter"
-	"slices"
 
 	"github.com/shirou/gopsutil/v3/net"
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// liveParts returns the selected sockets of this host, in one part: gopsutil
-// reads them all at once.
-func liveParts(ctx context.Context, config Config) iter.Seq[part] {
+// host is all of this host: other systems than Linux have nothing to choose.
+type host struct{}
+
+func findHost(Config) (host, error) { return host{}, nil }
+
+// parts returns the selected sockets, in one part: gopsutil reads them all at
+// once.
+func (host) parts(ctx context.Context, config Config) []part {
 	read := gopsutilSource(ctx, config)
-	return slices.Values([]part{{names: processNames{}, sources: []source{{sourceGopsutil, read("")}}}})
+	return []part{{names: processNames{}, sources: []source{{sourceGopsutil, read("")}}}}
 }
 
 // readConnections returns gopsutil's records.

@@ -56,7 +56,7 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 
 // countParts counts all sockets of the parts by type and status.
 func countParts(parts ...part) (Reading, error) {
-	return count(slices.Values(parts), Config{By: defaultGrouping})
+	return count(parts, Config{By: defaultGrouping})
 }
 
 // broken yields the records and then the error.

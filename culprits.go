@@ -26,7 +26,7 @@ var tooManyPeers = fmt.Sprintf("more than %d", maxPeers)
 // culprits returns who holds the sockets of the worst groups in violation, and
 // where they go, a line each. It reads the sockets once more, which only a
 // violation is worth.
-func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([]string, error) {
+func culprits(parts func(Config) []part, items []Item, config Config) ([]string, error) {
 	groups := worstGroups(items)
 	if len(groups) == 0 {
 		return nil, nil
@@ -48,7 +48,7 @@ func culprits(parts func(Config) iter.Seq[part], items []Item, config Config) ([
 		}
 	}
 	var reading Reading
-	for part := range parts(wanted) {
+	for _, part := range parts(wanted) {
 		counts, _, failures := read(part, func(records iter.Seq2[net.ConnectionStat, error]) (*map[suspect]int, error) {
 			return tallySuspects(records, part, groups, listening, config)
 		})
@@ -150,7 +150,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		}
 		// The port of a peer that came to us says nothing.
 		end := peer{record.Raddr.IP, record.Raddr.Port}
-		if listening.accepted(part.netns, record) {
+		if listening.accepted(part.space, record) {
 			end.port = 0
 		}
 		text, known := peers[end]

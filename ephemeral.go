@@ -3,10 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"math"
-	stdnet "net"
-	"strconv"
 
 	"github.com/shirou/gopsutil/v3/net"
 )
@@ -69,7 +66,7 @@ func (s portSpace) size() int {
 // namespaces that the configuration asks for. It looks at all TCP connections,
 // whatever else is selected. parts returns the sockets to read for a
 // configuration.
-func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*EphemeralPorts, error) {
+func ephemeralPorts(parts func(Config) []part, config Config) (*EphemeralPorts, error) {
 	listening, err := listeners(parts, config)
 	if err != nil {
 		return nil, err
@@ -81,18 +78,18 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 	}
 	config.By = Grouping{byLocalAddress, byRemoteAddress, byRemotePort}
 
+	// An IPv6 socket with an IPv4 peer takes its port from the same ones, so the
+	// connections are added up over the types of a network namespace.
 	type user struct {
-		netns string
-		key   key
+		space uint64
+		local string
+		peer  peer
 	}
 	used := map[user]int{}
-	spaces := map[string]portSpace{}
-	for part := range parts(config) {
-		if part.ports == nil { // it cannot be read
-			_, _, failures := read(part, config.tally().of)
-			return nil, unreadable(part, failures)
-		}
-		space, known := spaces[part.netns]
+	spaces := map[uint64]portSpace{}
+	var fullest *EphemeralPorts
+	for _, part := range parts(config) {
+		space, known := spaces[part.space]
 		if !known {
 			space, err = part.ports()
 			if errors.Is(err, errVanished) {
@@ -104,70 +101,65 @@ func ephemeralPorts(parts func(Config) iter.Seq[part], config Config) (*Ephemera
 			if space.size() == 0 {
 				return nil, errors.New("net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports leave no ephemeral ports")
 			}
-			spaces[part.netns] = space
+			spaces[part.space] = space
 		}
 		tally := config.tally()
 		tally.accepts = func(record net.ConnectionStat) (bool, error) {
-			return space.has(record.Laddr.Port) && !listening.accepted(part.netns, record), nil
+			return space.has(record.Laddr.Port) && !listening.accepted(part.space, record), nil
 		}
 		counts, _, failures := read(part, tally.of)
 		if counts == nil {
 			return nil, unreadable(part, failures)
 		}
-		for k, sockets := range counts.all() {
-			// An IPv6 socket with an IPv4 peer takes its port from the same ones.
-			used[user{part.netns, key{localAddress: k.localAddress, remoteAddress: k.remoteAddress, portPair: portPair{remote: k.portPair.remote}}}] += sockets
-		}
-	}
-
-	var fullest *EphemeralPorts
-	for netns, space := range spaces {
-		none := EphemeralPorts{Size: space.size()}
-		if netns != "" {
-			none.In = outsideName(netns)
+		candidate := EphemeralPorts{Size: space.size()}
+		if part.netns != "" {
+			candidate.In = outsideName(part.netns)
 		}
 		if fullest == nil {
-			fullest = &none
+			fullest = new(EphemeralPorts)
+			*fullest = candidate
 		}
-		for user, ports := range used {
-			if user.netns != netns {
-				continue
-			}
-			candidate := EphemeralPorts{
-				Used: ports, Size: none.Size, In: none.In,
-				Peer: stdnet.JoinHostPort(addressText(user.key.remoteAddress), strconv.Itoa(int(user.key.portPair.remote))),
-			}
-			more, less := candidate.Used*fullest.Size, fullest.Used*candidate.Size
-			if more > less || more == less && candidate.Peer < fullest.Peer {
-				fullest = &candidate
+		for k, sockets := range counts.all() {
+			user := user{part.space, k.localAddress, peer{k.remoteAddress, k.portPair.remote}}
+			used[user] += sockets
+			candidate.Used, candidate.Peer = used[user], user.peer.text()
+			if candidate.isFuller(*fullest) {
+				*fullest = candidate
 			}
 		}
 	}
 	return fullest, nil
 }
 
+// isFuller tells whether a larger share of the ports is in use; equal ones are
+// in the order of their peers.
+func (p EphemeralPorts) isFuller(other EphemeralPorts) bool {
+	ours, theirs := p.Used*other.Size, other.Used*p.Size
+	return ours > theirs || ours == theirs && ours > 0 && p.Peer < other.Peer
+}
+
 // listenerSet has the addresses and ports that connections come in on.
 type listenerSet map[listener]bool
 
 type listener struct {
-	netns   string
+	space   uint64 // the network namespace
 	family  uint32 // a connection has the family of its listener
 	address string // "" for any
 	port    uint32
 }
 
 // accepted tells whether the connection came in on a listening port.
-func (s listenerSet) accepted(netns string, record net.ConnectionStat) bool {
-	return s[listener{netns, record.Family, "", record.Laddr.Port}] || s[listener{netns, record.Family, record.Laddr.IP, record.Laddr.Port}]
+func (s listenerSet) accepted(space uint64, record net.ConnectionStat) bool {
+	return s[listener{space, record.Family, "", record.Laddr.Port}] || s[listener{space, record.Family, record.Laddr.IP, record.Laddr.Port}]
 }
 
 // listeners reads the listening TCP sockets.
-func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, error) {
+func listeners(parts func(Config) []part, config Config) (listenerSet, error) {
 	config = config.everything()
 	config.Selection = Selection{Types: []string{"tcp", "tcp6"}, Statuses: []string{"LISTEN"}}
 	config.By = Grouping{byStatus, byLocalAddress, byLocalPort}
 	set := listenerSet{}
-	for part := range parts(config) {
+	for _, part := range parts(config) {
 		counts, _, failures := read(part, config.tally().of)
 		if counts == nil {
 			return nil, unreadable(part, failures)
@@ -181,7 +173,7 @@ func listeners(parts func(Config) iter.Seq[part], config Config) (listenerSet, e
 			case "0.0.0.0", "::", "*":
 				address = ""
 			}
-			set[listener{part.netns, k.family, address, k.portPair.local}] = true
+			set[listener{part.space, k.family, address, k.portPair.local}] = true
 		}
 	}
 	return set, nil

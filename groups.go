@@ -171,7 +171,7 @@ type needs struct {
 // for each key, not once for each record.
 type tally struct {
 	grouping Grouping
-	needs    needs                         // what keys have of owners
+	needs    needs                                  // what keys have of owners
 	accepts  func(net.ConnectionStat) (bool, error) // nil for all
 }
 

@@ -10,12 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"syscall"
 	"time"
 
@@ -63,8 +61,12 @@ func runCheck(ctx context.Context, config Config) (check.Status, string, error) 
 	if err := config.Filter.checkUsers(config.Recording); err != nil {
 		return check.Unknown, "", err
 	}
-	parts := func(config Config) iter.Seq[part] { return partsOf(ctx, config) }
 	started := time.Now()
+	read, err := partsOf(config)
+	if err != nil {
+		return check.Unknown, "", err
+	}
+	parts := func(config Config) []part { return read(ctx, config) }
 	reading, err := count(parts(config), config)
 	if err == nil {
 		err = reading.hidden(config)
@@ -80,13 +82,13 @@ func runCheck(ctx context.Context, config Config) (check.Status, string, error) 
 		}
 	}
 	items := judge(reading.Groups, ports, config)
-	state, output := report(items, append(details(ctx, items, config), notes(reading, duration, config)...), config)
+	state, output := report(items, append(details(ctx, read, items, config), notes(reading, duration, config)...), config)
 	return state, output, nil
 }
 
 // details returns the culprits, or why they cannot be told. They may take half
 // of the time that is left: what was judged must not be lost over them.
-func details(ctx context.Context, items []Item, config Config) []string {
+func details(ctx context.Context, read partsReader, items []Item, config Config) []string {
 	if config.NoDetails {
 		return nil
 	}
@@ -108,7 +110,7 @@ func details(ctx context.Context, items []Item, config Config) []string {
 			}
 			done <- a
 		}()
-		a.lines, a.err = culprits(func(config Config) iter.Seq[part] { return partsOf(ctx, config) }, items, config)
+		a.lines, a.err = culprits(func(config Config) []part { return read(ctx, config) }, items, config)
 	}()
 	var a answer
 	select {
@@ -125,13 +127,20 @@ func details(ctx context.Context, items []Item, config Config) []string {
 	return a.lines
 }
 
-// partsOf returns what is to be read: the recording where one is given, else
-// the live system.
-func partsOf(ctx context.Context, config Config) iter.Seq[part] {
+// partsReader returns what is to be read for a configuration, until the context
+// ends.
+type partsReader func(context.Context, Config) []part
+
+// partsOf returns the reader of the recording where one is given, else of the
+// live system.
+func partsOf(config Config) (partsReader, error) {
 	if config.Recording != nil {
-		return slices.Values([]part{{sources: []source{{"the recording", config.Recording.records()}}}})
+		return func(_ context.Context, config Config) []part {
+			return []part{{sources: []source{{"the recording", config.Recording.records()}}}}
+		}, nil
 	}
-	return liveParts(ctx, config)
+	host, err := findHost(config)
+	return host.parts, err
 }
 
 // exit prints the text and ends the program with the state. A text that could

@@ -325,9 +325,7 @@ func TestPeersThatStandOutAreNamedAmongMoreThanCanBeKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts := func(Config) iter.Seq[part] {
-				return slices.Values([]part{{name: "tcp", sources: []source{{"test", records}}}})
-			}
+			parts := func(Config) []part { return []part{{name: "tcp", sources: []source{{"test", records}}}} }
 			group := config.By.group(keyOf("tcp", "CLOSE_WAIT"), part{})
 			group.Count = test.leaked + others
 			lines, err := culprits(parts, judge([]Group{group}, nil, config), config)

@@ -49,7 +49,9 @@ var tests = []string{
 	"TestOnlyWhatIsSelectedIsAskedFor",
 	"TestTruncatedAndCorruptMessagesAreRefused",
 	"TestADumpThatFailsIsNeverCountedInPart",
+	"TestNothingIsAllocatedForASocket",
 	"FuzzKernelMessage",
+	"FuzzKernelDatagram",
 	"TestRecordedConnectionsAreCountedByTypeAndStatus",
 	"TestRangesAlertAsInTheCPlugins",
 }
