@@ -421,6 +421,15 @@ func TestNetworkNamespaces(t *testing.T) {
 			t.Errorf("what is left of a namespace is none: %s", output)
 		}
 	})
+	t.Run("all, with the culprits of one", func(t *testing.T) {
+		output, code := runAs(t, 0, plugin, "--netns", "all", "--by", "netns,status", "--conn-status", "established", "--no-perfdata", "-w", names[1]+"_established=3")
+		lines := strings.Split(output, "\n")
+		held := names[1] + " ESTABLISHED held by: "
+		if code != 1 || len(lines) != 4 || !strings.HasPrefix(lines[1], held) || !strings.Contains(lines[1], "server-1["+processes[1]+"] (root) 2") ||
+			!strings.HasPrefix(lines[2], names[1]+" ESTABLISHED peers: 127.0.0.1:* 2, 127.0.0.1:") {
+			t.Errorf("got %d %s", code, output)
+		}
+	})
 	for _, test := range []struct{ wanted, message string }{
 		{"no-such-namespace", `--netns: "no-such-namespace": there is no network namespace of this name, process id or path`},
 		{"2147483646", `--netns: "2147483646": there is no network namespace of this name, process id or path`},
