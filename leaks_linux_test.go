@@ -21,6 +21,71 @@ import (
 func init() {
 	helpers["server"] = server
 	helpers["client"] = client
+	helpers["busy-host"] = busyHost
+}
+
+// busyHost takes the path of the program and a number, and is the first process
+// of a host of its own: it holds as many connections, both ends, while another
+// process opens and closes some all the time. It prints what the program says
+// of it, again and again, with the exit code in front.
+func busyHost() {
+	rename("holder")
+	listener, err := stdnet.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	go acceptAll(listener)
+	number, _ := strconv.Atoi(os.Args[2])
+	for range number {
+		connection, err := stdnet.Dial("tcp4", listener.Addr().String())
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		kept = append(kept, connection)
+	}
+	others := helper("churn", listener.Addr().String(), "8")
+	if err := others.Start(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for range 100 {
+		check := exec.Command(os.Args[1], "--process", "holder", "--conn-status", "established", "--no-perfdata")
+		output, _ := check.CombinedOutput()
+		fmt.Printf("%d %s\n", check.ProcessState.ExitCode(), strings.TrimSpace(string(output)))
+	}
+	_ = others.Process.Kill()
+	_ = others.Wait()
+}
+
+// Sockets that come while the processes are looked through are not lost to
+// their process, and those that go are not taken for hidden ones.
+func TestAProcessIsToldFromOthersUnderChurn(t *testing.T) {
+	e2e.Need(t, "util-linux", "unshare")
+	plugin := inOwnNetwork(t)
+	if plugin == "" {
+		return
+	}
+	const connections = 200
+	host := helper("busy-host", plugin, strconv.Itoa(connections))
+	host.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child"}, host.Args...)
+	host.Path, host.Err = exec.LookPath("unshare")
+	output, _ := outputOf(t, host)
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	more := 0
+	for _, line := range lines {
+		var sockets int
+		if _, err := fmt.Sscanf(line, "0 [OK] - tcp ESTABLISHED: %d", &sockets); err != nil || sockets < 2*connections {
+			t.Fatalf("got %s", line)
+		}
+		if sockets > 2*connections {
+			more++
+		}
+	}
+	if len(lines) != 100 || more == 0 {
+		t.Errorf("%d runs, %d of them with connections that came and went", len(lines), more)
+	}
 }
 
 // rename gives this process the name that others see.
