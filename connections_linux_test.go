@@ -383,7 +383,7 @@ func TestTheDeadlineEndsAReadingThatIsStuck(t *testing.T) {
 	}
 	started := time.Now()
 	// Nothing was asked, so no answer comes.
-	if _, err := receive(raw, make([]byte, messageBufferSize)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := receiver(raw)(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(started); took > 5*time.Second {
@@ -707,7 +707,7 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 				var datagram []byte
 				for {
 					next := datagramOf(netlink.Message{Header: header, Data: bodies[inDatagram%len(bodies)]})
-					if len(datagram)+len(next) > messageBufferSize {
+					if len(datagram)+len(next) >= messageBufferSize {
 						break
 					}
 					datagram = append(datagram, next...)
@@ -734,7 +734,7 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 				t.Fatal(counts, err)
 			}
 			// Some are for each datagram and for each reading.
-			if allocations := int(end.Mallocs - start.Mallocs); allocations > inDatagram*datagrams/10 {
+			if allocations := int(end.Mallocs - start.Mallocs); allocations > inDatagram*datagrams/100 {
 				t.Errorf("%d allocations for %d sockets", allocations, inDatagram*datagrams)
 			}
 		})

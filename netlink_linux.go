@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// messageBufferSize is the most that the kernel puts into one datagram of a
-// dump (netlink_recvmsg in net/netlink/af_netlink.c).
+// messageBufferSize is more than the kernel puts into one datagram of a dump: so
+// much less its own overhead (netlink_recvmsg in net/netlink/af_netlink.c).
 const messageBufferSize = 32 << 10
 
 var (
@@ -37,9 +37,9 @@ func ask(conn *netlink.Conn, request netlink.Message) iter.Seq2[[]byte, error] {
 			yield(nil, err)
 			return
 		}
-		buffer := make([]byte, messageBufferSize)
+		receive := receiver(raw)
 		for {
-			datagram, err := receive(raw, buffer)
+			datagram, err := receive()
 			for first := true; err == nil && (first || len(datagram) > 0); first = false {
 				var next message
 				next, datagram, err = splitMessage(datagram)
@@ -58,28 +58,32 @@ func ask(conn *netlink.Conn, request netlink.Message) iter.Seq2[[]byte, error] {
 	}
 }
 
-// receive waits for a datagram and returns it, in the buffer.
-func receive(raw syscall.RawConn, buffer []byte) ([]byte, error) {
+// receiver returns a function that waits for the next datagram and returns it,
+// always in the same buffer.
+func receiver(raw syscall.RawConn) func() ([]byte, error) {
+	buffer := make([]byte, messageBufferSize)
 	var size int
 	var failure error
-	err := raw.Read(func(fd uintptr) bool {
+	read := func(fd uintptr) bool {
 		for {
-			// Asked with MSG_TRUNC the kernel tells the size of all of it.
-			size, _, failure = unix.Recvfrom(int(fd), buffer, unix.MSG_TRUNC)
+			size, failure = unix.Read(int(fd), buffer)
 			if !errors.Is(failure, unix.EINTR) {
 				return !errors.Is(failure, unix.EAGAIN)
 			}
 		}
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case failure != nil:
-		return nil, os.NewSyscallError("recvfrom", failure)
-	case size > len(buffer):
-		return nil, errCutOff
 	}
-	return buffer[:size], nil
+	return func() ([]byte, error) {
+		err := raw.Read(read)
+		switch {
+		case err != nil:
+			return nil, err
+		case failure != nil:
+			return nil, os.NewSyscallError("read", failure)
+		case size == len(buffer): // no datagram of the kernel is as large, so more may have been cut off
+			return nil, errCutOff
+		}
+		return buffer[:size], nil
+	}
 }
 
 // message is a struct nlmsghdr of include/uapi/linux/netlink.h and what is
