@@ -250,6 +250,11 @@ func (a *arguments) checkTypes(c *Config) (err error) {
 
 func (a *arguments) checkStatuses(c *Config) (err error) {
 	c.Selection.Statuses, err = parseNames(a.statuses, "status", statuses, canonicalStatus)
+	for _, status := range c.Selection.Statuses {
+		if err == nil && !a.isRecording() && !isListed(thisSystem, status) {
+			err = errNotListed(status)
+		}
+	}
 	c.Nothing = fmt.Sprintf("No connections of type %q in status %q found.",
 		namesText(c.Selection.Types), namesText(c.Selection.Statuses))
 	return err
@@ -388,6 +393,9 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 		default:
 			if err := c.Selection.allows(group); err != nil {
 				return err
+			}
+			if !a.isRecording() && !isListed(thisSystem, group.status) {
+				return errNotListed(group.status)
 			}
 			if group.isWholeLabel {
 				c.expect(c.By.group(keyOf(group.socketType, group.status), part{}))

@@ -113,7 +113,7 @@ func (s Selection) kinds(system string) []key {
 		for _, status := range statuses {
 			only, rare := rareStatuses[status]
 			if isUDP(socketType) == (status == statusNone) && s.includes(socketType, status) &&
-				(!rare || slices.Contains(only, system)) {
+				(!rare || slices.Contains(only, system)) && isListed(system, status) {
 				kinds = append(kinds, keyOf(socketType, status))
 			}
 		}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,13 +56,15 @@ func readGopsutil(ctx context.Context, kind string, needs needs, log debugLog) (
 		// gopsutil takes the output of an lsof that was stopped for whole.
 		return nil, ctx.Err()
 	}
-	return connections, gopsutilFault(err, len(connections), runtime.GOOS)
+	return connections, gopsutilFault(err, len(connections), runtime.GOOS, os.Geteuid() == 0)
 }
 
 // gopsutilFault says what is wrong with a reading of all sockets and what would
 // be right, nil where nothing is.
-func gopsutilFault(err error, connections int, system string) error {
+func gopsutilFault(err error, connections int, system string, isRoot bool) error {
 	switch {
+	case err == nil && usesLsof(system) && !isRoot:
+		return errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
 	case err == nil && connections == 0 && usesLsof(system):
 		// gopsutil does not tell an lsof that failed from one that found nothing.
 		return errors.New("lsof lists no sockets at all, which is not to be believed: run lsof -i to see why")
@@ -74,3 +78,14 @@ func gopsutilFault(err error, connections int, system string) error {
 
 // usesLsof tells whether gopsutil runs lsof on the system.
 func usesLsof(system string) bool { return system == "darwin" || system == "freebsd" }
+
+// isListed tells whether the system has a way to list sockets in the status:
+// lsof lists only what a process holds.
+func isListed(system, status string) bool {
+	return !usesLsof(system) || status != "TIME_WAIT" && status != "SYN_RECV"
+}
+
+// errNotListed is for a status that the system cannot list.
+func errNotListed(status string) error {
+	return fmt.Errorf("lsof, which lists the sockets on this system, leaves out those in %s: leave it out too", strings.ToLower(status))
+}

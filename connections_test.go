@@ -121,6 +121,7 @@ func TestZeroReportsTheGroupsThatTheSystemCanHave(t *testing.T) {
 		{"solaris", Selection{Types: []string{"tcp6"}}, 13, "tcp6 BOUND tcp6 IDLE"},
 		{"linux", Selection{Types: []string{"udp6", "tcp"}, Statuses: []string{"NONE", "LISTEN", "BOUND"}}, 2, ""},
 		{"linux", Selection{Types: []string{"udp"}, Statuses: []string{"LISTEN"}}, 0, ""},
+		{"darwin", Selection{Types: []string{"tcp"}}, 9, ""}, // lsof lists neither TIME_WAIT nor SYN_RECV
 	}
 	for _, test := range tests {
 		groups := test.selection.kinds(test.system)
@@ -143,19 +144,21 @@ func TestFaultsOfOtherSystemsSayWhatToDo(t *testing.T) {
 		err         error
 		connections int
 		system      string
+		isRoot      bool
 		message     string
 	}{
-		{"all is well", nil, 3, "darwin", ""},
-		{"nothing on Windows", nil, 0, "windows", ""},
-		{"lsof is missing", lsof, 0, "freebsd", "lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)"},
-		{"lsof finds nothing", nil, 0, "darwin", "lsof lists no sockets at all, which is not to be believed: run lsof -i to see why"},
-		{"gopsutil has nothing", errors.New("not implemented yet"), 0, "solaris", "not supported on solaris"},
-		{"another error", errors.New("no luck"), 0, "windows", "no luck"},
+		{"all is well", nil, 3, "darwin", true, ""},
+		{"nothing on Windows", nil, 0, "windows", false, ""},
+		{"lsof without root", nil, 3, "darwin", false, "without root lsof lists your own sockets only: run the check as root, with sudo for instance"},
+		{"lsof is missing", lsof, 0, "freebsd", false, "lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)"},
+		{"lsof finds nothing", nil, 0, "darwin", true, "lsof lists no sockets at all, which is not to be believed: run lsof -i to see why"},
+		{"gopsutil has nothing", errors.New("not implemented yet"), 0, "solaris", true, "not supported on solaris"},
+		{"another error", errors.New("no luck"), 0, "windows", false, "no luck"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			message := ""
-			if err := gopsutilFault(test.err, test.connections, test.system); err != nil {
+			if err := gopsutilFault(test.err, test.connections, test.system, test.isRoot); err != nil {
 				message = err.Error()
 			}
 			if message != test.message {
