@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -71,6 +72,7 @@ func (h host) parts(ctx context.Context, config Config) []part {
 	fallback := gopsutilSource(ctx, config)
 	names := newProcNames()
 	owners := &holders{ctx: ctx, log: config.Log}
+	strangers := unmappedUsers()
 	var parts []part
 	for _, space := range h {
 		for _, socketType := range socketTypes {
@@ -83,6 +85,7 @@ func (h host) parts(ctx context.Context, config Config) []part {
 				dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
 				mayVanish: space.mayVanish,
 				needs:     config.needs(),
+				strangers: strangers,
 				holders:   owners,
 				log:       config.Log,
 			}
@@ -224,6 +227,7 @@ type sockDiag struct {
 	dial      func() (*netlink.Conn, error)
 	mayVanish bool // the namespace has no sockets once it is gone
 	needs     needs
+	strangers []uint32 // users that the kernel does not tell apart here
 	holders   *holders
 	log       debugLog
 
@@ -334,11 +338,11 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 			return nil
 		}
 	}
-	return s.eachLate(lates, yield)
+	return s.eachLate(d, lates, yield)
 }
 
 // eachLate calls yield with each socket, after another look for its process.
-func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) error {
+func (s *sockDiag) eachLate(d dump, lates []late, yield func(net.ConnectionStat) bool) error {
 	if len(lates) == 0 {
 		return nil
 	}
@@ -346,13 +350,47 @@ func (s *sockDiag) eachLate(lates []late, yield func(net.ConnectionStat) bool) e
 	if err := now.find(); err != nil {
 		return err
 	}
+	// Those that nobody is seen to hold: closed meanwhile, or the kernel's own.
+	// Where processes are hidden one of those may have them, unless they are gone.
+	stillOpen := map[uint32]bool{}
+	if !now.isWhole {
+		for _, late := range lates {
+			stillOpen[late.inode] = false
+		}
+		if err := s.lookFor(stillOpen, d); err != nil {
+			return err
+		}
+	}
 	for _, late := range lates {
 		late.record.Pid = now.pids[late.inode]
-		if late.record.Pid == pidUnseen && now.isWhole {
-			late.record.Pid = pidNothing // closed meanwhile, or the kernel's own
+		if late.record.Pid == pidUnseen && !stillOpen[late.inode] {
+			late.record.Pid = pidNothing
 		}
 		if !yield(late.record) {
 			return nil
+		}
+	}
+	return nil
+}
+
+// lookFor marks the inodes of sockets that are still there, in whatever state.
+func (s *sockDiag) lookFor(inodes map[uint32]bool, d dump) error {
+	conn, err := s.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	d.states, d.idle = allStates, 0
+	for body, err := range ask(conn, d.request()) {
+		if err != nil {
+			return err
+		}
+		socket, err := d.parse(body)
+		if err != nil {
+			return err
+		}
+		if _, wanted := inodes[socket.inode]; wanted {
+			inodes[socket.inode] = true
 		}
 	}
 	return nil
@@ -379,7 +417,9 @@ func (s *sockDiag) complete(socket socket, message []byte) net.ConnectionStat {
 			// The kernel has the user of such sockets as 0, which is not root.
 			uid = math.MaxUint32
 		}
-		record.Uids = s.user(uid)
+		if !slices.Contains(s.strangers, uid) {
+			record.Uids = s.user(uid)
+		}
 	}
 	return record
 }

@@ -83,6 +83,9 @@ func (n namespace) within(do func() error) error {
 
 // netnsRights names the rights that are missing, where that is the error.
 func netnsRights(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 {
+		return errors.New("not even root may read this network namespace here")
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		return errors.New("reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file")
 	}
@@ -158,6 +161,9 @@ func allNamespaces(own uint64) ([]namespace, error) {
 	given, err := givenNames()
 	if err != nil {
 		return nil, netnsRights(err)
+	}
+	if !seesAllProcesses() {
+		return nil, errors.New("not all network namespaces are seen from a PID namespace, that of a container: run the check on the host, or give the container --pid=host")
 	}
 	if _, err := os.Stat("/proc/1"); err != nil {
 		return nil, netnsRights(fs.ErrPermission) // processes are hidden (hidepid, see proc(5))

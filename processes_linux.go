@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +51,7 @@ func (h *holders) walk() error {
 	// Where not even the first process is there, others are hidden too
 	// (hidepid, see proc(5)).
 	_, hidden := os.Stat("/proc/1")
-	h.isWhole = hidden == nil
+	h.isWhole = hidden == nil && seesAllProcesses()
 	var entries []string
 	buffer := make([]byte, 32<<10)
 	processes := 0
@@ -159,11 +160,35 @@ func eachProcess(do func(pid int32) error) error {
 	}
 }
 
+// seesAllProcesses tells whether this process is in the first PID namespace: one
+// in another, that of a container, sees the processes of that one only.
+func seesAllProcesses() bool {
+	const first = 0xEFFFFFFC // PROC_PID_INIT_INO in include/linux/proc_ns.h
+	info, err := os.Stat("/proc/self/ns/pid")
+	return err == nil && inodeOfInfo(info) == first
+}
+
 // isGone tells whether the error says that a process has ended.
 func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
 
 func procPath(pid int32, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(int(pid)), name)
+}
+
+// unmappedUsers returns the id by which the kernel shows all users that are not
+// mapped into the user namespace of this process; none where all are, as in the
+// first one. See user_namespaces(7).
+func unmappedUsers() []uint32 {
+	const all = "4294967295"
+	content, err := os.ReadFile("/proc/self/uid_map")
+	if fields := strings.Fields(string(content)); err != nil || len(fields) == 3 && fields[2] == all {
+		return nil
+	}
+	content, err = os.ReadFile("/proc/sys/kernel/overflowuid")
+	if id, fault := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 32); err == nil && fault == nil {
+		return []uint32{uint32(id)}
+	}
+	return []uint32{65534} // DEFAULT_OVERFLOWUID in linux/highuid.h
 }
 
 // procNames looks names up under /proc and in the user database, each once.

@@ -131,6 +131,21 @@ func TestOnAStarvedOrBrokenHostTheAnswerIsRightOrUnknown(t *testing.T) {
 			{"--source gopsutil", 0, whole},
 			{"-w ephemeral=50", 3, noPorts},
 		}},
+		{"a container on the host's network", `set -- unshare --pid --fork --mount-proc "$@"`, []question{
+			{"", 0, whole},
+			{"--by user", 0, fmt.Sprintf("root: %d", numberOfHeldSockets)},
+			{"--by process", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
+			{"--process " + own, 3, "--process cannot be applied: " + unseenNote + "..."},
+			{"--process !" + own, 3, "--process cannot be applied: " + unseenNote + "..."},
+			{"--by process -c " + own + "=1:", 3, `the group "` + own + `" cannot be counted: ` + unseenNote + "..."},
+			{"--netns all", 3, "not all network namespaces are seen from a PID namespace..."},
+		}},
+		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []question{
+			{"", 0, whole},
+			{"--by user", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
+			{"--user nobody", 3, fmt.Sprintf("--user cannot be applied: the users of %d sockets are not known from this source", numberOfHeldSockets)},
+			{"--user !root", 3, fmt.Sprintf("--user cannot be applied: the users of %d sockets are not known from this source", numberOfHeldSockets)},
+		}},
 		{"other users' processes hidden", "mount -t proc -o hidepid=2 proc /proc; set -- " + asNobody + `"$@"`, []question{
 			{"", 0, whole},
 			{"--source gopsutil", 0, whole},
