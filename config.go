@@ -143,7 +143,7 @@ func newArguments() *arguments {
 		strings.ToLower(strings.Join(statuses, ", ")))
 	flags.StringArrayVarP(&a.warning, "warning", "w", nil, "WARNING where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArrayVarP(&a.critical, "critical", "c", nil, "CRITICAL where a count is outside the range: `[GROUP=]RANGE`")
-	flags.StringArrayVar(&a.by, "by", nil, "Group by this `DIMENSION` (default type,status): "+joinDimensions(dimensions))
+	flags.StringArrayVar(&a.by, "by", nil, "Group by this `DIMENSION` (default type,status): "+joinDimensions(dimensions[:]))
 	flags.IntVar(&a.top, "top", 10, "Print at most `N` groups where they are not only by type and status; 0 prints all")
 	flags.StringArrayVar(&a.localPorts, "local-port", nil, "Count only sockets on this local `PORT`: a number or a range (8000-8100); a leading ! excludes, here and below")
 	flags.StringArrayVar(&a.remotePorts, "remote-port", nil, "Count only sockets with this `PORT` of the peer")
@@ -264,8 +264,8 @@ func (a *arguments) checkGrouping(c *Config) error {
 	for _, item := range splitLists(a.by) {
 		dimension := Dimension(strings.ToLower(item))
 		switch {
-		case !slices.Contains(dimensions, dimension):
-			return fmt.Errorf("unknown dimension %s: use %s", quote(item), joinDimensions(dimensions))
+		case !slices.Contains(dimensions[:], dimension):
+			return fmt.Errorf("unknown dimension %s: use %s", quote(item), joinDimensions(dimensions[:]))
 		case c.By.has(dimension):
 			return fmt.Errorf("the dimension %s is given twice", quote(item))
 		case dimension == byNetns && !a.onLiveLinux() && !a.isRecording():
@@ -365,7 +365,7 @@ func (a *arguments) checkZero(c *Config) error {
 
 // expect adds a group that is to be reported even without a socket.
 func (c *Config) expect(group Group) {
-	if !slices.ContainsFunc(c.Expected, func(g Group) bool { return g.is(group.Alias) }) {
+	if !slices.ContainsFunc(c.Expected, group.is) {
 		c.Expected = append(c.Expected, group)
 	}
 }
@@ -388,8 +388,6 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 			if t := (*thresholds)[ephemeralGroup]; t.Lower > 100 || t.Upper > 100 && !math.IsInf(t.Upper, 1) {
 				return fmt.Errorf("%s is a percentage: use a range within 0 to 100", ephemeralGroup)
 			}
-		case !c.By.isPlain():
-			c.expect(Group{Text: group.text, Label: typedLabel(group.text), Alias: group.text})
 		default:
 			if err := c.Selection.allows(group); err != nil {
 				return err
@@ -397,8 +395,16 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 			if !a.isRecording() && !isListed(thisSystem, group.status) {
 				return errNotListed(group.status)
 			}
-			if group.isWholeLabel {
-				c.expect(c.By.group(keyOf(group.socketType, group.status), part{}))
+			for i, value := range group.values {
+				if name, known := userOf(value); c.By[i] == byUser && known && !a.isRecording() {
+					return fmt.Errorf("the group %s must have the name of the user %s, %s", quote(group.text), value, quote(name))
+				}
+				if !c.Filter.allows(c.By[i], value) {
+					return fmt.Errorf("the group %s is left out by --%s", quote(group.text), c.By[i])
+				}
+			}
+			if group.values != nil {
+				c.expect(c.By.named(group.values))
 			}
 		}
 	}

@@ -219,7 +219,7 @@ func count(parts []part, config Config) (Reading, error) {
 		}
 	}
 	for _, expected := range config.Expected {
-		if !slices.ContainsFunc(reading.Groups, func(g Group) bool { return g.is(expected.Alias) }) {
+		if !slices.ContainsFunc(reading.Groups, expected.is) {
 			reading.Groups = append(reading.Groups, expected)
 		}
 	}

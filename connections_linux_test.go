@@ -695,7 +695,7 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 		tally    tally
 	}{
 		{"type and status", "tcp", 0, tally{grouping: defaultGrouping}},
-		{"owners and addresses", "tcp", 0, tally{grouping: Grouping(dimensions), needs: everything}},
+		{"owners and addresses", "tcp", 0, tally{grouping: dimensions[:], needs: everything}},
 		{"idle connections", "idle", time.Second, tally{grouping: defaultGrouping}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

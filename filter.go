@@ -132,8 +132,19 @@ func (f *Filter) matchesProcess(k key, part part) bool {
 	if f.Processes.isEmpty() {
 		return true
 	}
-	process := processName(k, part)
-	return f.Processes.matches(func(name string) bool { return name == process || outsideName(name) == process })
+	return f.Processes.matches(isProcess(processName(k, part)))
+}
+
+// maxComm is how much the kernel keeps of the name of a process on
+// Linux (TASK_COMM_LEN in linux/sched.h, less the final zero).
+const maxComm = 15
+
+// isProcess returns a function that tells whether a name is that of the process,
+// in full or as the kernel keeps it.
+func isProcess(process string) func(string) bool {
+	return func(name string) bool {
+		return name == process || outsideName(name) == process || len(name) == maxComm && strings.HasPrefix(process, outsideName(name))
+	}
 }
 
 // matchesUser tells whether the sockets with this key pass the filter on users.
@@ -161,4 +172,40 @@ func (f *Filter) checkUsers(recording *Recording) error {
 		}
 	}
 	return nil
+}
+
+// userOf returns the name of the user with the id, false where there is none.
+func userOf(id string) (name string, known bool) {
+	if _, err := strconv.ParseUint(id, 10, 32); err != nil {
+		return "", false
+	}
+	account, err := user.LookupId(id)
+	if err != nil {
+		return "", false
+	}
+	return account.Username, account.Username != ""
+}
+
+// allows tells whether sockets with the value in the dimension can pass the
+// filters.
+func (f *Filter) allows(d Dimension, value string) bool {
+	port, _ := strconv.ParseUint(value, 10, 16)
+	end := net.Addr{IP: value, Port: uint32(port)}
+	switch {
+	case value == unseen:
+		return true
+	case value == nothing && (d == byRemoteAddress || d == byRemotePort):
+		return f.RemoteAddresses.isEmpty() && f.RemotePorts.isEmpty()
+	case d == byLocalPort:
+		return matchesPort(f.LocalPorts, end)
+	case d == byRemotePort:
+		return matchesPort(f.RemotePorts, end)
+	case d == byLocalAddress:
+		return matchesAddress(f.LocalAddresses, end)
+	case d == byRemoteAddress:
+		return matchesAddress(f.RemoteAddresses, end)
+	case d == byProcess:
+		return f.Processes.matches(isProcess(value))
+	}
+	return true
 }

@@ -29,7 +29,7 @@ const (
 	byNetns         Dimension = "netns"
 )
 
-var dimensions = []Dimension{
+var dimensions = [...]Dimension{
 	byType, byStatus, byProcess, byUser, byLocalAddress, byLocalPort, byRemoteAddress, byRemotePort, byNetns,
 }
 
@@ -66,14 +66,11 @@ type Group struct {
 	Status string // "" where the grouping has no status
 	Text   string // names it for a person
 	Label  string // names it in performance data and in thresholds
-	Alias  string // the label with addresses in their usual form
 	Count  int
 }
 
-// is tells whether the group has that name, in any case.
-func (g Group) is(name string) bool {
-	return strings.EqualFold(g.Label, name) || strings.EqualFold(g.Alias, name) || strings.EqualFold(printable(g.Text), name)
-}
+// is tells whether both are groups of the same name, in any case.
+func (g Group) is(other Group) bool { return strings.EqualFold(g.Label, other.Label) }
 
 // isTotal tells whether this is the sum over all groups, which has a label that
 // no group has.
@@ -258,53 +255,121 @@ func (k key) socketType() string { return socketType(k.family, k.kind) }
 // group returns the group of the sockets with this key, a canonical one, in a
 // part of the host.
 func (g Grouping) group(k key, part part) Group {
-	var group Group
+	var values [len(dimensions)]string
 	for i, dimension := range g {
-		value := ""
 		switch dimension {
 		case byType:
-			value = k.socketType()
-			group.Type = value
+			values[i] = k.socketType()
 		case byStatus:
-			value = k.status
-			group.Status = value
+			values[i] = k.status
 		case byProcess:
-			value = processName(k, part)
+			values[i] = processName(k, part)
 		case byUser:
-			value = userName(k, part)
+			values[i] = userName(k, part)
 		case byLocalAddress:
-			value = addressText(k.localAddress)
+			values[i] = addressText(k.localAddress)
 		case byRemoteAddress:
-			value = addressText(k.remoteAddress)
+			values[i] = addressText(k.remoteAddress)
 		case byLocalPort:
-			value = portText(k.portPair.local)
+			values[i] = portText(k.portPair.local)
 		case byRemotePort:
-			if value = nothing; k.portPair.remote != 0 {
-				value = portText(k.portPair.remote)
+			if values[i] = nothing; k.portPair.remote != 0 {
+				values[i] = portText(k.portPair.remote)
 			}
 		case byNetns:
-			value = cmp.Or(part.netns, unseen)
+			values[i] = cmp.Or(part.netns, unseen)
 		}
-		text, label := value, labelOf(value)
-		if dimension == byStatus {
-			text = strings.ReplaceAll(value, "_", " ")
+	}
+	return g.named(values[:len(g)])
+}
+
+// named returns the group, without a socket, that has a value for each
+// dimension.
+func (g Grouping) named(values []string) Group {
+	var group Group
+	for i, dimension := range g {
+		text, label := values[i], labelOf(values[i])
+		switch dimension {
+		case byType:
+			group.Type = values[i]
+		case byStatus:
+			group.Status = values[i]
+			text = strings.ReplaceAll(text, "_", " ")
 		}
 		if i == 0 {
-			group.Text, group.Label, group.Alias = text, label, value
+			group.Text, group.Label = text, label
 			continue
 		}
 		group.Label += "_" + label
-		group.Alias += "_" + value
 		// A port next to its address is written as usual.
-		switch pair := [2]Dimension{g[i-1], dimension}; {
-		case pair != [2]Dimension{byLocalAddress, byLocalPort} && pair != [2]Dimension{byRemoteAddress, byRemotePort}:
-			group.Text += " " + text
-		case value != nothing && value != unseen:
+		if g.isPair(i-1) && text != nothing && text != unseen {
 			space := strings.LastIndex(group.Text, " ") + 1
-			group.Text = group.Text[:space] + stdnet.JoinHostPort(group.Text[space:], value)
+			group.Text = group.Text[:space] + stdnet.JoinHostPort(group.Text[space:], text)
+		} else if !g.isPair(i - 1) {
+			group.Text += " " + text
 		}
 	}
 	return group
+}
+
+// isPair tells whether there is an address at the index, and its port behind it.
+func (g Grouping) isPair(i int) bool {
+	return i+1 < len(g) && (g[i] == byLocalAddress && g[i+1] == byLocalPort || g[i] == byRemoteAddress && g[i+1] == byRemotePort)
+}
+
+// parse reads the name of a group, as it is in performance data or in a text, in
+// any case, and returns the value for each dimension; false for a name that no
+// group can have.
+func (g Grouping) parse(name string) (values []string, ok bool) {
+	if strings.Count(name, "_")+strings.Count(name, " ")+strings.Count(name, ":") > maxSeparators {
+		return nil, false
+	}
+	if len(g) == 1 {
+		value, ok := g[0].parse(name)
+		return []string{value}, ok
+	}
+	for i, separator := range name {
+		if separator != '_' && separator != ' ' && !(separator == ':' && g.isPair(0)) {
+			continue
+		}
+		if value, ok := g[0].parse(name[:i]); ok {
+			if rest, ok := g[1:].parse(name[i+1:]); ok {
+				return append([]string{value}, rest...), true
+			}
+		}
+	}
+	return nil, false
+}
+
+// maxSeparators is how many there may be in the name of a group: each could be
+// between two values.
+const maxSeparators = 50
+
+// parse reads a value as somebody typed it; false for one that the dimension
+// cannot have.
+func (d Dimension) parse(text string) (value string, ok bool) {
+	switch {
+	case text == unseen && d != byType && d != byStatus:
+		return unseen, true
+	case text == nothing && d != byType && d != byStatus && d != byNetns && d != byLocalPort:
+		return nothing, true
+	}
+	switch d {
+	case byType:
+		return knownType(text)
+	case byStatus:
+		return canonicalStatus(strings.ReplaceAll(text, " ", "_"))
+	case byLocalPort, byRemotePort:
+		ports, ok := parsePortRange(text)
+		return portText(ports.first), ok && ports.first == ports.last
+	case byLocalAddress, byRemoteAddress:
+		if text == "*" { // macOS has it for any
+			return text, true
+		}
+		address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+		return addressText(address.String()), err == nil && address.Zone() == ""
+	}
+	return outsideName(text), text != ""
 }
 
 func processName(k key, part part) string {
@@ -364,36 +429,6 @@ func portText(port uint32) string {
 		return unseen
 	}
 	return strconv.Itoa(int(port))
-}
-
-// typed returns the name of a group as somebody typed it, but with addresses and
-// names as they are in groups.
-func (g Grouping) typed(name string) string {
-	name = printable(name)
-	if !g.has(byLocalAddress) && !g.has(byRemoteAddress) {
-		return strings.ReplaceAll(name, ":", "_") // see outsideName
-	}
-	values := strings.Split(name, "_")
-	for i, value := range values {
-		if _, err := netip.ParseAddr(value); err == nil {
-			values[i] = addressText(value)
-		}
-	}
-	return strings.Join(values, "_")
-}
-
-// typedLabel returns the label of a group that has no socket, so that all that
-// is known of it is its name.
-func typedLabel(name string) string {
-	values := strings.Split(name, "_")
-	for i, value := range values {
-		values[i] = labelOf(value)
-	}
-	label := strings.Join(values, "_")
-	if strings.Contains(label, "::") {
-		label = strings.ReplaceAll(label, ":", "_")
-	}
-	return label
 }
 
 // labelOf returns a value as part of a label. An IPv6 address is written in

@@ -92,6 +92,14 @@ func TestGroupingAndFiltersOfARecording(t *testing.T) {
 			"fd00::1: 3 [WARNING]", "fd00:0:0:0:0:0:0:1=3",
 		},
 		{
+			"a range for an address in brackets", "--by remote-address --remote-port 443 -w [fd00::1]=2",
+			"fd00::1: 3 [WARNING]", "fd00:0:0:0:0:0:0:1=3",
+		},
+		{
+			"groups without a socket by their usual names", "--by remote-address,status --remote-port 443 -w [FD00::2]_close-wait=2,fd00::1_Established=5",
+			"fd00::1 ESTABLISHED: 3, fd00::2 CLOSE WAIT: 0", "fd00:0:0:0:0:0:0:1_ESTABLISHED=3 fd00:0:0:0:0:0:0:2_CLOSE_WAIT=0",
+		},
+		{
 			"a range for a part of a plain group", "--by status,type --conn-status listen,established -w tcp6=4,listen_tcp=2:",
 			"ESTABLISHED tcp: 5, ESTABLISHED tcp6: 5 [WARNING], LISTEN tcp: 1 [WARNING], LISTEN tcp6: 1",
 			"ESTABLISHED_tcp=5 ESTABLISHED_tcp6=5 LISTEN_tcp=1 LISTEN_tcp6=1",

@@ -363,7 +363,7 @@ func commandLines(seed uint64, lives int, recordings []string) iter.Seq[[]string
 	ports := []string{"1", "80,443", "1-65535", "!22", "0", "65536"}
 	addresses := []string{"10.0.0.0/8", "::/0", "!127.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0"}
 	values := map[string][]string{
-		"by":             {"type", "status", "process", "user", "netns", "local-address,local-port", "remote-address,remote-port", joinDimensions(dimensions)},
+		"by":             {"type", "status", "process", "user", "netns", "local-address,local-port", "remote-address,remote-port", joinDimensions(dimensions[:])},
 		"conn-status":    append(slices.Clone(statuses), "closed", "syn-rcvd", "all"),
 		"conn-type":      socketTypes,
 		"critical":       ranges,

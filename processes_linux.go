@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -210,10 +209,6 @@ func (n *procNames) process(pid int32) string {
 	return name
 }
 
-// maxComm is how much the kernel keeps of the name of a process
-// (TASK_COMM_LEN in linux/sched.h, less the final zero).
-const maxComm = 15
-
 // readProcessName returns the name of a process, or nothing where it has ended,
 // and with it its sockets.
 func readProcessName(pid int32) string {
@@ -255,8 +250,8 @@ func (n *procNames) user(uid int64, _ int32) string {
 	name, known := n.users[uid]
 	if !known {
 		name = strconv.FormatInt(uid, 10)
-		if account, err := user.LookupId(name); err == nil && account.Username != "" {
-			name = outsideName(account.Username)
+		if account, known := userOf(name); known {
+			name = outsideName(account)
 		}
 		n.users[uid] = name
 	}

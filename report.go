@@ -53,7 +53,7 @@ func namedFirst(groups []Item, named []Group) int {
 	}
 	var first, others []Item
 	for _, item := range groups {
-		if slices.ContainsFunc(named, func(g Group) bool { return item.Group.is(g.Alias) }) {
+		if slices.ContainsFunc(named, item.Group.is) {
 			first = append(first, item)
 		} else {
 			others = append(others, item)

@@ -83,11 +83,11 @@ type Thresholds map[string]check.Threshold
 
 // groupName is a name in a threshold.
 type groupName struct {
-	text         string // as it was typed, fit for printing
-	name         string // lower case, canonical
-	socketType   string // "" where the name says nothing of the type
-	status       string // "" where the name says nothing of the status
-	isWholeLabel bool
+	text       string   // as it was typed, fit for printing
+	name       string   // lower case, canonical
+	socketType string   // "" where the name says nothing of the type
+	status     string   // "" where the name says nothing of the status
+	values     []string // for each dimension, where the group is named in full
 }
 
 // parseThresholds reads a list of [GROUP=]RANGE and returns it with the names
@@ -151,11 +151,13 @@ func (g Grouping) parseName(text string) (groupName, error) {
 			return groupName{}, errors.New("the name of a group is empty")
 		}
 		_, isStatus := canonicalStatus(text)
-		if _, isType := knownType(text); isType || isStatus || strings.Count(text, "_")+strings.Count(text, " ")+strings.Count(text, ":") < len(g)-1 {
+		_, isType := knownType(text)
+		values, ok := g.parse(text)
+		if !ok || isType || isStatus {
 			return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each", quote(text), strings.ReplaceAll(joinDimensions(g), ", ", ","))
 		}
-		text = g.typed(text)
-		return groupName{text: text, name: strings.ToLower(text), isWholeLabel: true}, nil
+		group := g.named(values)
+		return groupName{text: printable(text), name: strings.ToLower(group.Label), socketType: group.Type, status: group.Status, values: values}, nil
 	}
 	socketType, status, found := g.parseParts(strings.ReplaceAll(lower, "-", "_"))
 	if !found {
@@ -163,8 +165,10 @@ func (g Grouping) parseName(text string) (groupName, error) {
 	}
 	name := groupName{text: printable(text), name: strings.ToLower(socketType + status), socketType: socketType, status: status}
 	if g.has(byType) == (socketType != "") && g.has(byStatus) == (status != "") {
-		name.isWholeLabel = true
-		name.name = strings.ToLower(g.group(keyOf(socketType, status), part{}).Label)
+		for _, dimension := range g {
+			name.values = append(name.values, map[Dimension]string{byType: socketType, byStatus: status}[dimension])
+		}
+		name.name = strings.ToLower(g.named(name.values).Label)
 	}
 	return name, nil
 }
@@ -220,7 +224,7 @@ func (t Thresholds) of(group Group, by Grouping) *check.Threshold {
 	if len(t) == 0 {
 		return nil
 	}
-	names := []string{group.Label, group.Alias, printable(group.Text)}
+	names := []string{group.Label}
 	if by.isPlain() && group.Status != "" {
 		names = append(names, group.Status)
 	}
