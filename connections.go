@@ -210,6 +210,10 @@ func count(parts []part, config Config) (Reading, error) {
 			group := config.By.group(key, part)
 			index, known := indexes[group.Label]
 			if !known {
+				if config.By.has(byProcess) && key.pid != pidNothing {
+					key.pid = pidUnseen
+					group.Unseen = config.By.group(key, part).Label
+				}
 				index = len(reading.Groups)
 				indexes[group.Label] = index
 				reading.Groups = append(reading.Groups, group)

@@ -66,6 +66,7 @@ type Group struct {
 	Status string // "" where the grouping has no status
 	Text   string // names it for a person
 	Label  string // names it in performance data and in thresholds
+	Unseen string // the label of the group that sockets of this one are in where their process is not seen; may be ""
 	Count  int
 }
 

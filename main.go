@@ -82,6 +82,9 @@ func runCheck(ctx context.Context, config Config) (check.Status, string, error) 
 		}
 	}
 	items := judge(reading.Groups, ports, config)
+	if isDoubtful(items, config) {
+		return check.Unknown, "", errors.New("the verdict depends on what is not seen: " + reading.unseenText(config))
+	}
 	state, output := report(items, append(details(ctx, read, items, config), notes(reading, duration, config)...), config)
 	return state, output, nil
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/NETWAYS/go-check"
+	"github.com/shirou/gopsutil/v3/net"
 )
 
 func TestRangesAlertAsInTheCPlugins(t *testing.T) {
@@ -132,5 +134,60 @@ func TestCriticalGoesBeforeWarning(t *testing.T) {
 		if len(items) != 1 || items[0].State != want {
 			t.Errorf("%d: got %v, want %v", count, items, want)
 		}
+	}
+}
+
+// What is not seen must not make an OK of what could be a violation.
+func TestSocketsOfUnseenProcessesCanCastDoubt(t *testing.T) {
+	for _, test := range []struct {
+		arguments                  string
+		seen, unseen, unseenListen int // sockets: of one process, and of others
+		doubtful                   bool
+	}{
+		{"-w 10", 9, 0, 0, false},
+		{"-w 10", 9, 1, 0, false},
+		{"-w 10", 9, 2, 0, true},
+		{"-c 10", 9, 2, 0, true},
+		{"-w 10", 9, 11, 0, false}, // a violation, whoever has them
+		{"-w 10", 11, 5, 0, false}, // a violation already
+		{"", 9, 1000, 0, false},
+		{"-w total=100", 9, 50, 0, false},
+		{"-w 10", 9, 0, 5, false}, // in another status
+		{"-w 5:", 9, 6, 0, true},  // one of the others may have less
+		{"-w 1:", 9, 6, 0, false},
+		{"-w @12:13", 9, 2, 0, false},
+		{"-w @12:13", 9, 3, 0, true},
+		{"-w @2:3", 9, 5, 0, true},
+		{"-w @10.2:10.8", 9, 5, 0, false}, // no number of sockets
+		{"-w 100,web_established=10", 9, 2, 0, true},
+		{"-w 100,web_listen=10", 9, 2, 0, false},
+		{"-w ~:10 -c ~:20", 9, 1, 20, false},
+	} {
+		t.Run(fmt.Sprintf("%s %d+%d", test.arguments, test.seen, test.unseen), func(t *testing.T) {
+			records := func(yield func(net.ConnectionStat, error) bool) {
+				for _, sockets := range []struct {
+					number int
+					pid    int32
+					status string
+				}{{test.seen, 1, "ESTABLISHED"}, {test.unseen, pidUnseen, "ESTABLISHED"}, {test.unseenListen, pidUnseen, "LISTEN"}, {50, pidNothing, "TIME_WAIT"}} {
+					for range sockets.number {
+						if !yield(net.ConnectionStat{Family: afInet, Type: sockStream, Status: sockets.status, Pid: sockets.pid}, nil) {
+							return
+						}
+					}
+				}
+			}
+			config, err := parseArguments(append(strings.Fields(test.arguments), "--by", "process,status", "--process", "web,?"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			reading, err := count([]part{{names: hostileNames{"web"}, sources: []source{{"test", records}}}}, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := isDoubtful(judge(reading.Groups, nil, config), config); got != test.doubtful {
+				t.Errorf("got %t of %v", got, reading.Groups)
+			}
+		})
 	}
 }
