@@ -58,11 +58,13 @@ func culprits(parts func(Config) []part, items []Item, config Config) ([]string,
 		for s, sockets := range *counts {
 			if s.isPeer {
 				found[s.group].peers[s.peer] += sockets
-			} else if holder := holderText(s, part); holder != "" {
+				continue
+			}
+			if s.pid == pidUnseen {
+				reading.Unseen += sockets
+			}
+			if holder := holderText(s, part); holder != "" {
 				found[s.group].holders[holder] += sockets
-				if s.pid == pidUnseen {
-					reading.Unseen += sockets
-				}
 			}
 		}
 	}

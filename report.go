@@ -134,6 +134,9 @@ func notes(reading Reading, took string, config Config) []string {
 		lines = append(lines, reading.unseenText(config))
 	}
 	if !config.Verbose {
+		if len(reading.Failures) > 0 && slices.Contains(reading.Sources, sourceGopsutil) {
+			lines = append(lines, "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)")
+		}
 		return lines
 	}
 	note := fmt.Sprintf("%d sockets counted, read from %s in %s", reading.Sockets, cmp.Or(strings.Join(reading.Sources, " and "), "nowhere"), took)
