@@ -16,7 +16,8 @@ import (
 // socketTypes in the order in which they are listed everywhere.
 var socketTypes = []string{"tcp", "tcp6", "udp", "udp6"}
 
-// statusNone is the status of every UDP socket, and of no TCP socket.
+// statusNone is the status of every UDP socket, and of a TCP socket only where a
+// record has none.
 const statusNone = "NONE"
 
 // statuses are the canonical names, as they stand in performance data. The
@@ -173,8 +174,8 @@ type Reading struct {
 	Failures []failure // of sources for which another one served
 }
 
-// count adds up the selected sockets by group. It is the only place where
-// sockets become numbers. The expected groups are there even with no socket in
+// count adds up the selected sockets by group: all that is judged but the use of
+// ephemeral ports. The expected groups are there even with no socket in
 // them. The groups come back sorted, most sockets first.
 //
 // An error says why some part could not be read by any of its sources.

@@ -1,9 +1,10 @@
 // Command check_network_connections is a monitoring plugin that counts the
 // sockets of a host by type and status and compares the counts with ranges.
 //
-// The data flows one way: flags (config.go) → records (connections_*.go,
-// fixture.go) → groups (connections.go) → verdict (threshold.go) → text
-// (report.go).
+// The data flows one way: flags (config.go, filter.go) → records
+// (connections_*.go, fixture.go) → groups (connections.go, groups.go) → verdict
+// (threshold.go) → text (report.go). ephemeral.go counts what is judged besides
+// groups, culprits.go what is said of a violation.
 package main
 
 import (
@@ -62,11 +63,11 @@ func runCheck(ctx context.Context, config Config) (check.Status, string, error) 
 		return check.Unknown, "", err
 	}
 	started := time.Now()
-	read, err := partsOf(config)
+	reader, err := partsOf(config)
 	if err != nil {
 		return check.Unknown, "", err
 	}
-	parts := func(config Config) []part { return read(ctx, config) }
+	parts := func(config Config) []part { return reader(ctx, config) }
 	reading, err := count(parts(config), config)
 	if err == nil {
 		err = reading.hidden(config)
@@ -85,14 +86,15 @@ func runCheck(ctx context.Context, config Config) (check.Status, string, error) 
 	if isDoubtful(items, config) {
 		return check.Unknown, "", errors.New("the verdict depends on what is not seen: " + reading.unseenText(config))
 	}
-	state, output := report(items, append(details(ctx, read, items, config), notes(reading, duration, config)...), config)
+	state, output := report(items, append(details(ctx, reader, items, config), notes(reading, duration, config)...), config)
 	return state, output, nil
 }
 
 // details returns the culprits, or why they cannot be told. They may take half
 // of the time that is left: what was judged must not be lost over them.
-func details(ctx context.Context, read partsReader, items []Item, config Config) []string {
-	if config.NoDetails {
+func details(ctx context.Context, reader partsReader, items []Item, config Config) []string {
+	groups := worstGroups(items)
+	if config.NoDetails || len(groups) == 0 {
 		return nil
 	}
 	if deadline, set := ctx.Deadline(); set {
@@ -113,7 +115,7 @@ func details(ctx context.Context, read partsReader, items []Item, config Config)
 			}
 			done <- a
 		}()
-		a.lines, a.err = culprits(func(config Config) []part { return read(ctx, config) }, items, config)
+		a.lines, a.err = culprits(func(config Config) []part { return reader(ctx, config) }, groups, config)
 	}()
 	var a answer
 	select {
