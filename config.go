@@ -227,7 +227,7 @@ func (a *arguments) check() (Config, error) {
 		{"local-address", choose(&config.Filter.LocalAddresses, a.localAddresses, parseNetwork)},
 		{"remote-address", choose(&config.Filter.RemoteAddresses, a.remoteAddresses, parseNetwork)},
 		{"process", choose(&config.Filter.Processes, a.processes, parseName)},
-		{"user", choose(&config.Filter.Users, a.users, parseName)},
+		{"user", choose(&config.Filter.Users, a.users, parseUser)},
 		{"min-idle", a.checkMinIdle},
 		{"netns", a.checkNetns},
 		{"source", a.checkSource},
@@ -298,12 +298,19 @@ func errOnlyLinux(what string) error {
 // openStatuses are those of connections that have had traffic and may have more.
 var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK"}
 
+// longestIdle is the longest time without traffic that can be told: the kernel
+// has 32 bits for the milliseconds (struct tcp_info in linux/tcp.h).
+const longestIdle = math.MaxUint32 * time.Millisecond
+
 func (a *arguments) checkMinIdle(c *Config) (err error) {
 	if a.minIdle == "" && !a.FlagSet.Changed("min-idle") {
 		return nil
 	}
 	if c.MinIdle, err = time.ParseDuration(a.minIdle); err != nil || c.MinIdle <= 0 {
 		return fmt.Errorf("%s is not a duration: use one above 0 such as 90s, 5m or 1h30m", quote(a.minIdle))
+	}
+	if c.MinIdle > longestIdle {
+		return fmt.Errorf("%s is more than the kernel counts: use at most %dh", quote(a.minIdle), longestIdle/time.Hour)
 	}
 	if !a.onLiveLinux() {
 		return errOnlyLinux("how long a connection is idle")

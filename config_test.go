@@ -80,6 +80,7 @@ func TestBadArgumentsAreUnknown(t *testing.T) {
 		{[]string{"--user", "!no such user"}, `--user: unknown user "no such user": use a name or an id that this host knows`},
 		{[]string{"--min-idle", "90"}, `--min-idle: "90" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
 		{[]string{"--min-idle", "-5m"}, `--min-idle: "-5m" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
+		{[]string{"--min-idle", "1194h"}, `--min-idle: "1194h" is more than the kernel counts: use at most 1193h`},
 		{[]string{"--min-idle", ""}, `--min-idle: "" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
 		{[]string{"--min-idle", "5m", "--test", "testdata/empty.json"}, `--min-idle: how long a connection is idle is only known on a live Linux system`},
 		{[]string{"--netns", ""}, `--netns: it is empty: use self, all, a name under /run/netns, a process id or a path`},

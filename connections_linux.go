@@ -238,7 +238,7 @@ type sockDiag struct {
 // dialSockDiag returns a connection to the kernel, in the namespace, that gives
 // up when the context does.
 func dialSockDiag(ctx context.Context, space namespace) (*netlink.Conn, error) {
-	config := &netlink.Config{MessageBufferSize: messageBufferSize}
+	config := &netlink.Config{}
 	if len(space.paths) > 0 {
 		file, err := space.open()
 		if err != nil {

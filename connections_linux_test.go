@@ -327,6 +327,16 @@ func TestADumpThatFailsIsNeverCountedInPart(t *testing.T) {
 		{"an error in the last message", []kernel{before(bodies, func(m *netlink.Message) {
 			m.Header.Type, m.Data = netlink.Error, errorNumber(unix.ENOMEM)
 		})}, 0, "cannot allocate memory"},
+		{"a success in place of a socket", []kernel{before(bodies, func(m *netlink.Message) {
+			m.Header.Type, m.Data = netlink.Error, errorNumber(0)
+		})}, 0, "the kernel answered something that was not asked"},
+		{"an error that is cut off", []kernel{before(bodies, func(m *netlink.Message) {
+			m.Header.Type, m.Data = netlink.Error, errorNumber(unix.EPERM)[:2]
+		})}, 0, "the kernel sent a message that is cut off"},
+		{"an overrun", []kernel{before(bodies, func(m *netlink.Message) { m.Header.Type = netlink.Overrun })}, 0, "the kernel answered something that was not asked"},
+		{"no operation", []kernel{before(bodies, func(m *netlink.Message) { m.Header.Type = netlink.Noop })}, 0, "the kernel answered something that was not asked"},
+		{"the end without a dump", []kernel{endsWith(bodies, func(m *netlink.Message) { m.Header.Flags = 0 })}, 0, "the kernel answered something that was not asked"},
+		{"nothing in a message", []kernel{before(bodies, func(m *netlink.Message) { m.Data = nil })}, 0, "the kernel sent 0 bytes for a socket, 72 are the least"},
 		{"another type of message", []kernel{before(bodies, func(m *netlink.Message) { m.Header.Type = 18 })}, 0, "the kernel answered something that was not asked"},
 		{"the answer to another request", []kernel{before(bodies, func(m *netlink.Message) { m.Header.Sequence++ })}, 0, "the kernel answered something that was not asked"},
 		{"no dump", []kernel{before(bodies, func(m *netlink.Message) { m.Header.Flags = 0 })}, 0, "the kernel answered something that was not asked"},
@@ -613,18 +623,15 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 		}
 		// Each end of a connection that was open at some time meanwhile counts.
 		possible := 2 * (fixed + turnover + opened(t) - before)
+		found := map[string]int{}
 		for _, group := range reading.Groups {
-			number := group.Count
-			switch {
-			case group.Label == "tcp_LISTEN" && number != 1:
-				t.Fatalf("%d listening sockets", number)
-			case group.Label == "tcp_ESTABLISHED":
-				most = max(most, number)
-				if number < 2*fixed || number > possible {
-					t.Fatalf("%d established sockets, %d to %d are possible", number, 2*fixed, possible)
-				}
-			}
+			found[group.Label] = group.Count
 		}
+		listening, established := found["tcp_LISTEN"], found["tcp_ESTABLISHED"]
+		if listening != 1 || established < 2*fixed || established > possible {
+			t.Fatalf("%d listening sockets, and %d established ones, %d to %d are possible", listening, established, 2*fixed, possible)
+		}
+		most = max(most, established)
 	}
 	if most == 2*fixed {
 		t.Error("no connection came or went meanwhile")
@@ -733,8 +740,8 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 			if err != nil || len(counts.sockets) == 0 {
 				t.Fatal(counts, err)
 			}
-			// Some are for each datagram and for each reading.
-			if allocations := int(end.Mallocs - start.Mallocs); allocations > inDatagram*datagrams/100 {
+			// Some are for each reading.
+			if allocations := int(end.Mallocs - start.Mallocs); allocations > datagrams {
 				t.Errorf("%d allocations for %d sockets", allocations, inDatagram*datagrams)
 			}
 		})
@@ -756,4 +763,113 @@ func TestTheVerdictDoesNotWaitForTheCulprits(t *testing.T) {
 	if lines := details(ctx, read, items, config); len(lines) != 1 || lines[0] != "who holds the sockets cannot be told in time" {
 		t.Errorf("got %q", lines)
 	}
+	for _, test := range []struct {
+		name, message string
+		read          partsReader
+	}{
+		{"stuck", "who holds the sockets cannot be told in time", func(context.Context, Config) []part { select {} }},
+		{"broken", "who holds the sockets cannot be told: fault of the test", func(context.Context, Config) []part { panic("of the test") }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			lines := details(ctx, test.read, items, config)
+			if len(lines) != 1 || lines[0] != test.message || ctx.Err() != nil {
+				t.Errorf("got %q, %v", lines, ctx.Err())
+			}
+		})
+	}
+}
+
+func TestEachPartIsReadAgainAndFromAnotherSource(t *testing.T) {
+	netlinkThrice := strings.Repeat(sourceNetlink+" ", attempts)
+	if attempts < 2 {
+		t.Error("a reading that breaks off is not begun anew")
+	}
+	for arguments, want := range map[string]string{
+		"":                       netlinkThrice + sourceGopsutil + " ",
+		"--source netlink":       netlinkThrice,
+		"--source gopsutil":      sourceGopsutil + " ",
+		"--min-idle 5m":          netlinkThrice,
+		"--by netns":             netlinkThrice + sourceGopsutil + " ",
+		"--netns /proc/1/ns/net": "",
+	} {
+		config, err := parseArguments(strings.Fields(arguments))
+		if err != nil {
+			t.Fatal(err)
+		}
+		host := host{{}}
+		if config.Netns != netnsSelf {
+			host[0].paths, want = []string{config.Netns}, netlinkThrice
+		}
+		parts := host.parts(t.Context(), config)
+		if len(parts) == 0 {
+			t.Errorf("%s: nothing is read", arguments)
+		}
+		for _, part := range parts {
+			got := ""
+			for _, source := range part.sources {
+				got += source.name + " "
+			}
+			if got != want {
+				t.Errorf("%s, %s: got %s", arguments, part.name, got)
+			}
+		}
+	}
+}
+
+func TestAReadingThatWasStoppedIsNotTakenForWhole(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if connections, err := readGopsutil(ctx, "inet", needs{}, debugLog{}); !errors.Is(err, context.Canceled) || connections != nil {
+		t.Errorf("got %d connections, %v", len(connections), err)
+	}
+}
+
+// The kernel itself says that it has lost a message.
+func TestALostMessageIsAnError(t *testing.T) {
+	if !e2e.OwnNetwork(t) {
+		return
+	}
+	socket, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(socket), "netlink")
+	defer file.Close()
+	if err := errors.Join(
+		unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUF, 0), // the least that there is
+		unix.Bind(socket, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	loopback, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := controlSocket(t)
+	for i := range 100 {
+		loopback.SetUint16([]uint16{0, unix.IFF_UP}[i%2])
+		if err := unix.IoctlIfreq(control, unix.SIOCSIFFLAGS, loopback); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := receiver(raw)(); !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// controlSocket returns a socket to ask the kernel by.
+func controlSocket(t *testing.T) int {
+	t.Helper()
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(socket) })
+	return socket
 }

@@ -23,14 +23,9 @@ const (
 // tooManyPeers stands for the peers that are not kept.
 var tooManyPeers = fmt.Sprintf("more than %d", maxPeers)
 
-// culprits returns who holds the sockets of the worst groups in violation, and
-// where they go, a line each. It reads the sockets once more, which only a
-// violation is worth.
-func culprits(parts func(Config) []part, items []Item, config Config) ([]string, error) {
-	groups := worstGroups(items)
-	if len(groups) == 0 {
-		return nil, nil
-	}
+// culprits returns who holds the sockets of the groups, and where they go, a
+// line each. It reads the sockets once more, which only a violation is worth.
+func culprits(parts func(Config) []part, groups []Group, config Config) ([]string, error) {
 	listening, err := listeners(parts, config)
 	if err != nil {
 		return nil, err
@@ -117,7 +112,7 @@ type suspect struct {
 // tallySuspects counts the sockets of the groups by their holders, and by their
 // peers.
 func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, groups []Group, listening listenerSet, config Config) (*map[suspect]int, error) {
-	counts := map[suspect]int{}
+	sockets := map[suspect]int{}
 	indexes := map[key][]int{} // of the groups that the sockets with a key are in
 	tally := config.tally()
 	owners := tally
@@ -145,7 +140,7 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		}
 		owner := owners.key(record)
 		for _, index := range in {
-			counts[suspect{group: index, pid: owner.pid, uid: owner.uid}]++
+			sockets[suspect{group: index, pid: owner.pid, uid: owner.uid}]++
 		}
 		if len(in) == 0 || record.Raddr.Port == 0 || record.Raddr.Port == portUnseen {
 			continue
@@ -164,10 +159,10 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 			peers[end] = text
 		}
 		for _, index := range in {
-			counts[suspect{group: index, isPeer: true, peer: text}]++
+			sockets[suspect{group: index, isPeer: true, peer: text}]++
 		}
 	}
-	return &counts, nil
+	return &sockets, nil
 }
 
 // indexesOf returns which of the groups have the sockets of one group: that

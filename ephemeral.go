@@ -80,12 +80,12 @@ func ephemeralPorts(parts func(Config) []part, config Config) (*EphemeralPorts, 
 
 	// An IPv6 socket with an IPv4 peer takes its port from the same ones, so the
 	// connections are added up over the types of a network namespace.
-	type user struct {
+	type share struct {
 		space uint64
 		local string
 		peer  peer
 	}
-	used := map[user]int{}
+	used := map[share]int{}
 	spaces := map[uint64]portSpace{}
 	var fullest *EphemeralPorts
 	for _, part := range parts(config) {
@@ -120,7 +120,10 @@ func ephemeralPorts(parts func(Config) []part, config Config) (*EphemeralPorts, 
 			*fullest = candidate
 		}
 		for k, sockets := range counts.all() {
-			user := user{part.space, k.localAddress, peer{k.remoteAddress, k.portPair.remote}}
+			if !config.selects(k) {
+				continue
+			}
+			user := share{part.space, k.localAddress, peer{k.remoteAddress, k.portPair.remote}}
 			used[user] += sockets
 			candidate.Used, candidate.Peer = used[user], user.peer.text()
 			if candidate.isFuller(*fullest) {
@@ -134,7 +137,7 @@ func ephemeralPorts(parts func(Config) []part, config Config) (*EphemeralPorts, 
 // isFuller tells whether a larger share of the ports is in use; equal ones are
 // in the order of their peers.
 func (p EphemeralPorts) isFuller(other EphemeralPorts) bool {
-	ours, theirs := p.Used*other.Size, other.Used*p.Size
+	ours, theirs := int64(p.Used)*int64(other.Size), int64(other.Used)*int64(p.Size)
 	return ours > theirs || ours == theirs && ours > 0 && p.Peer < other.Peer
 }
 

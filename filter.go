@@ -98,6 +98,14 @@ func parseName(text string) (string, error) {
 	return text, nil
 }
 
+// parseUser reads the name or the id of a user.
+func parseUser(text string) (string, error) {
+	if id, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return strconv.FormatUint(id, 10), nil // 007 is 7
+	}
+	return parseName(text)
+}
+
 // matches tells whether the record passes the filters on ports and addresses.
 // The error is for a record, one of a recording, that does not carry them.
 func (f *Filter) matches(record net.ConnectionStat) (bool, error) {

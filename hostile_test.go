@@ -175,7 +175,7 @@ func reportOf(t testing.TB, parts []part, arguments ...string) (state check.Stat
 		t.Fatal(err)
 	}
 	items := judge(reading.Groups, nil, config)
-	lines, err := culprits(read, items, config)
+	lines, err := culprits(read, worstGroups(items), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -183,6 +183,9 @@ func allNamespaces(own uint64) ([]namespace, error) {
 		}
 		first := int32(0)
 		if space.name = given[space.inode]; space.name != "" {
+			if len(space.paths) > 0 { // the name may outlive the processes
+				space.paths = append(space.paths, filepath.Join(netnsFolder, space.name))
+			}
 			space.name = outsideName(space.name)
 		} else {
 			first = population.oldest
@@ -266,6 +269,15 @@ func populations() (map[uint64]*population, error) {
 	return all, eachProcess(func(pid int32) error {
 		netns, err := netnsOf(pid)
 		started, running := startOf(pid)
+		if isGone(err) && running {
+			// The first thread has ended, see walk.
+			for _, thread := range threads(pid) {
+				if netns, err = netnsOf(thread); err == nil {
+					pid = thread
+					break
+				}
+			}
+		}
 		if isGone(err) || !running {
 			return nil
 		}

@@ -51,45 +51,74 @@ func (h *holders) walk() error {
 	// (hidepid, see proc(5)).
 	_, hidden := os.Stat("/proc/1")
 	h.isWhole = hidden == nil && seesAllProcesses()
-	var entries []string
-	buffer := make([]byte, 32<<10)
+	w := walker{holders: h, buffer: make([]byte, 32<<10)}
 	processes := 0
 	err := eachProcess(func(pid int32) error {
 		if err := h.ctx.Err(); err != nil {
 			return err
 		}
 		processes++
-		folder, err := unix.Open(procPath(pid, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		switch {
-		case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
-			h.isWhole = false
-			return nil
-		case isGone(err):
-			return nil
-		case err != nil:
-			return &os.PathError{Op: "open", Path: procPath(pid, "fd"), Err: err}
+		links, err := w.links(pid, pid)
+		if err == nil && links == 0 {
+			// The links are those of the first thread. Where it has ended, those of
+			// the process are to be had from the others, which share them.
+			for _, thread := range threads(pid) {
+				if _, err = w.links(pid, thread); err != nil {
+					break
+				}
+			}
 		}
-		defer unix.Close(folder)
-		for {
-			n, err := unix.ReadDirent(folder, buffer)
-			if isGone(err) || err == nil && n <= 0 {
-				return nil
-			}
-			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-				h.isWhole = false
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			_, _, entries = unix.ParseDirent(buffer[:n], -1, entries[:0])
-			h.add(pid, folder, entries)
-		}
+		return err
 	})
 	if err == nil && processes == 0 {
 		err = errors.New("there are none under /proc, not even this one") // it is not mounted
 	}
 	return err
+}
+
+// walker reads links, with what it needs again and again.
+type walker struct {
+	*holders
+	buffer  []byte
+	entries []string
+}
+
+// links reads the links of a thread of the process, and returns how many there
+// are: none where it has ended, and -1 where it keeps them from us.
+func (w *walker) links(pid, thread int32) (links int, err error) {
+	folder, err := unix.Open(procPath(thread, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for err == nil {
+		var n int
+		if n, err = unix.ReadDirent(folder, w.buffer); err != nil || n <= 0 {
+			break
+		}
+		_, _, w.entries = unix.ParseDirent(w.buffer[:n], -1, w.entries[:0])
+		links += len(w.entries)
+		w.add(pid, folder, w.entries)
+	}
+	if folder >= 0 {
+		_ = unix.Close(folder)
+	}
+	switch {
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		w.isWhole = false
+		return -1, nil
+	case err != nil && !isGone(err):
+		return links, &os.PathError{Op: "read", Path: procPath(thread, "fd"), Err: err}
+	}
+	return links, nil
+}
+
+// threads returns the ids of the threads of a process but for the first one.
+// Each has a folder under /proc, which only does not list it.
+func threads(pid int32) (ids []int32) {
+	entries, _ := os.ReadDir(procPath(pid, "task"))
+	for _, entry := range entries {
+		if id, err := strconv.ParseInt(entry.Name(), 10, 32); err == nil && int32(id) != pid {
+			ids = append(ids, int32(id))
+		}
+	}
+	return ids
 }
 
 // add notes the sockets among the links of a process. One that has been closed
@@ -141,22 +170,18 @@ func eachProcess(do func(pid int32) error) error {
 		return err
 	}
 	defer proc.Close()
-	for {
-		entries, err := proc.Readdirnames(1024)
-		for _, entry := range entries {
-			if pid, err := strconv.ParseInt(entry, 10, 32); err == nil {
-				if err := do(int32(pid)); err != nil {
-					return err
-				}
+	entries, err := proc.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if pid, err := strconv.ParseInt(entry, 10, 32); err == nil {
+			if err := do(int32(pid)); err != nil {
+				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
 	}
+	return nil
 }
 
 // seesAllProcesses tells whether this process is in the first PID namespace: one

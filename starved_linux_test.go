@@ -343,7 +343,7 @@ func TestPeersThatStandOutAreNamedAmongMoreThanCanBeKept(t *testing.T) {
 			parts := func(Config) []part { return []part{{name: "tcp", sources: []source{{"test", records}}}} }
 			group := config.By.group(keyOf("tcp", "CLOSE_WAIT"), part{})
 			group.Count = test.leaked + others
-			lines, err := culprits(parts, judge([]Group{group}, nil, config), config)
+			lines, err := culprits(parts, worstGroups(judge([]Group{group}, nil, config)), config)
 			if want := "tcp CLOSE WAIT peers: " + test.want; err != nil || !slices.Contains(lines, want) {
 				t.Errorf("got  %q, %v\nwant %s", lines, err, want)
 			}

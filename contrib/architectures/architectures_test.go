@@ -50,6 +50,7 @@ var tests = []string{
 	"TestTruncatedAndCorruptMessagesAreRefused",
 	"TestADumpThatFailsIsNeverCountedInPart",
 	"TestNothingIsAllocatedForASocket",
+	"TestTheFullestPortsAreThoseWithTheLargestShare",
 	"FuzzKernelMessage",
 	"FuzzKernelDatagram",
 	"TestRecordedConnectionsAreCountedByTypeAndStatus",
