@@ -72,7 +72,10 @@ func (h host) parts(ctx context.Context, config Config) []part {
 	fallback := gopsutilSource(ctx, config)
 	names := newProcNames()
 	owners := &holders{ctx: ctx, log: config.Log}
-	strangers := unmappedUsers()
+	var strangers []uint32
+	if config.needs().user {
+		strangers = unmappedUsers()
+	}
 	var parts []part
 	for _, space := range h {
 		for _, socketType := range socketTypes {
