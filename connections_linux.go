@@ -157,9 +157,9 @@ func (d dump) request() netlink.Message {
 // socket is what the kernel tells in a struct inet_diag_msg and the attributes
 // behind it.
 type socket struct {
-	record     net.ConnectionStat // without addresses and owners
-	inode      uint32             // 0 where no process holds it
-	attributes []byte
+	record  net.ConnectionStat // without addresses and owners
+	inode   uint32             // 0 where no process holds it
+	message []byte             // all of it
 }
 
 // parse returns the socket that the kernel describes. It allocates nothing.
@@ -181,8 +181,8 @@ func (d dump) parse(message []byte) (socket, error) {
 			Laddr: net.Addr{Port: uint32(binary.BigEndian.Uint16(message[4:]))},
 			Raddr: net.Addr{Port: uint32(binary.BigEndian.Uint16(message[6:]))},
 		},
-		inode:      binary.NativeEndian.Uint32(message[68:]),
-		attributes: message[sizeofInetDiagMsg:],
+		inode:   binary.NativeEndian.Uint32(message[68:]),
+		message: message,
 	}, nil
 }
 
@@ -191,7 +191,7 @@ func (d dump) parse(message []byte) (socket, error) {
 // connection any more.
 func (s socket) hasBeenIdle(limit time.Duration) (bool, error) {
 	// Each attribute begins with a struct nlattr: its length and its type.
-	for rest := s.attributes; len(rest) > 0; {
+	for rest := s.message[sizeofInetDiagMsg:]; len(rest) > 0; {
 		if len(rest) < unix.SizeofNlAttr {
 			return false, errCutOff
 		}
@@ -294,6 +294,29 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 	}
 }
 
+// sockets yields the sockets that the kernel answers with. Each is good until
+// the next one.
+func (s *sockDiag) sockets(d dump) iter.Seq2[socket, error] {
+	return func(yield func(socket, error) bool) {
+		// What is left of an answer that broke off must not be taken for the next one.
+		conn, err := s.dial()
+		if err != nil {
+			yield(socket{}, err)
+			return
+		}
+		defer conn.Close()
+		for body, err := range ask(conn, d.request()) {
+			var next socket
+			if err == nil {
+				next, err = d.parse(body)
+			}
+			if !yield(next, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // late is a socket whose process is not known yet.
 type late struct {
 	record net.ConnectionStat
@@ -307,18 +330,8 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 			return err
 		}
 	}
-	// What is left of an answer that broke off must not be taken for the next one.
-	conn, err := s.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	var lates []late
-	for body, err := range ask(conn, d.request()) {
-		if err != nil {
-			return err
-		}
-		socket, err := d.parse(body)
+	for socket, err := range s.sockets(d) {
 		if err != nil {
 			return err
 		}
@@ -331,7 +344,7 @@ func (s *sockDiag) each(d dump, yield func(net.ConnectionStat) bool) error {
 				continue
 			}
 		}
-		record := s.complete(socket, body)
+		record := s.complete(socket)
 		// A process that the walk missed may have opened the socket after it.
 		if s.needs.process && record.Pid == pidUnseen && (s.holders.isWhole || os.Geteuid() == 0) && len(lates) < maxLate {
 			lates = append(lates, late{record, socket.inode})
@@ -378,17 +391,8 @@ func (s *sockDiag) eachLate(d dump, lates []late, yield func(net.ConnectionStat)
 
 // lookFor marks the inodes of sockets that are still there, in whatever state.
 func (s *sockDiag) lookFor(inodes map[uint32]bool, d dump) error {
-	conn, err := s.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	d.states, d.idle = allStates, 0
-	for body, err := range ask(conn, d.request()) {
-		if err != nil {
-			return err
-		}
-		socket, err := d.parse(body)
+	for socket, err := range s.sockets(d) {
 		if err != nil {
 			return err
 		}
@@ -400,8 +404,8 @@ func (s *sockDiag) lookFor(inodes map[uint32]bool, d dump) error {
 }
 
 // complete returns the record with the addresses and owners that are needed.
-func (s *sockDiag) complete(socket socket, message []byte) net.ConnectionStat {
-	record := socket.record
+func (s *sockDiag) complete(socket socket) net.ConnectionStat {
+	record, message := socket.record, socket.message
 	if s.needs.localAddress {
 		record.Laddr.IP = s.address(record.Family, message[8:24])
 	}

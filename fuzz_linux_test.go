@@ -86,7 +86,7 @@ func FuzzKernelMessage(f *testing.F) {
 			pid, uid = pidNothing, uidNothing
 		}
 		for range 2 { // addresses and users are remembered
-			record := diag.complete(socket, message)
+			record := diag.complete(socket)
 			if record.Laddr.IP != want.address(want.Local) || record.Raddr.IP != want.address(want.Remote) ||
 				record.Laddr.Port != uint32(binary.BigEndian.Uint16(want.LocalPort[:])) || record.Raddr.Port != uint32(binary.BigEndian.Uint16(want.RemotePort[:])) ||
 				record.Pid != pid || !slices.Equal(record.Uids, []int32{uid}) {
