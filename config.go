@@ -57,7 +57,8 @@ type Config struct {
 	Debug      bool
 	Log        debugLog
 
-	withOwners bool // owners and peers are needed whatever the grouping
+	named      [][]string // the values of the groups that thresholds name in full
+	withOwners bool       // owners and peers are needed whatever the grouping
 }
 
 // names tells whether a threshold names the group.
@@ -377,12 +378,36 @@ func (c *Config) expect(group Group) {
 	}
 }
 
+// isPossible tells whether sockets with a value for each dimension can be
+// selected.
+func (c *Config) isPossible(values []string) bool {
+	group := c.By.named(values)
+	for i, value := range values {
+		if !c.Filter.allows(c.By[i], value) {
+			return false
+		}
+	}
+	return c.Selection.allows(groupName{socketType: group.Type, status: group.Status}) == nil
+}
+
+// namedValues returns the values that thresholds name in a dimension, but for
+// unseen and nothing.
+func (c *Config) namedValues(d Dimension) (values []string) {
+	i := slices.Index(c.By, d)
+	for _, group := range c.named {
+		if i >= 0 && group[i] != unseen && group[i] != nothing {
+			values = append(values, group[i])
+		}
+	}
+	return values
+}
+
 // checkThresholds reads the thresholds of a level, and expects the groups that
 // they name in full.
 func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thresholds) error {
 	var groups []groupName
 	var err error
-	if *thresholds, groups, err = parseThresholds(splitLists(lists), c.By); err != nil {
+	if *thresholds, groups, err = parseThresholds(splitLists(lists), c.By, c.isPossible); err != nil {
 		return err
 	}
 	for _, group := range groups {
@@ -392,7 +417,7 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 			if !a.onLiveLinux() {
 				return errOnlyLinux("the use of ephemeral ports")
 			}
-			if t := (*thresholds)[ephemeralGroup]; t.Lower > 100 || t.Upper > 100 && !math.IsInf(t.Upper, 1) {
+			if t := (*thresholds)[ephemeralGroup]; t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1) {
 				return fmt.Errorf("%s is a percentage: use a range within 0 to 100", ephemeralGroup)
 			}
 		default:
@@ -412,6 +437,7 @@ func (a *arguments) checkThresholds(c *Config, lists []string, thresholds *Thres
 			}
 			if group.values != nil {
 				c.expect(c.By.named(group.values))
+				c.named = append(c.named, group.values)
 			}
 		}
 	}

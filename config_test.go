@@ -61,6 +61,7 @@ func TestBadArgumentsAreUnknown(t *testing.T) {
 		{[]string{"--by", "remote-address", "--remote-address", "!10.0.0.0/8", "-w", "10.0.0.5=5"}, `--warning: the group "10.0.0.5" is left out by --remote-address`},
 		{[]string{"--by", "process,status", "--process", "java", "-w", "nginx_listen=5"}, `--warning: the group "nginx_listen" is left out by --process`},
 		{[]string{"--by", "process,status", "--conn-status", "established", "-w", "nginx_listen=5"}, `--warning: the group "nginx_listen" is left out by what is selected`},
+		{[]string{"--by", "user", "--user", "root", "-w", "nobody=0"}, `--warning: the group "nobody" is left out by --user`},
 		{[]string{"--by", "user", "-w", "0=5"}, `--warning: the group "0" must have the name of the user 0, "root"`},
 		{[]string{"--by", "process", "-w", "tcp6=5"}, `--warning: "tcp6" is no group of --by process: name one in full, with a value for each`},
 		{[]string{"-t", "99999999999"}, `--timeout: 99999999999 is not possible, use 1 to 2147483647 seconds`},

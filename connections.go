@@ -165,13 +165,14 @@ type failure struct {
 
 // Reading is what was counted, and how.
 type Reading struct {
-	Groups   []Group
-	Sockets  int       // in the groups
-	Selected int       // sockets before the filters on users and processes
-	Unseen   int       // sockets whose process this user may not see, where that matters
-	UserLess int       // sockets whose user is not known, where users are selected
-	Sources  []string  // the names of those that were used, each once
-	Failures []failure // of sources for which another one served
+	Groups    []Group
+	Sockets   int       // in the groups
+	Selected  int       // sockets before the filters on users and processes
+	Unseen    int       // sockets whose process this user may not see, where that matters
+	UserLess  int       // sockets whose user is not known, where users matter
+	Strangers int       // sockets of users that have no id of their own here, where users matter
+	Sources   []string  // the names of those that were used, each once
+	Failures  []failure // of sources for which another one served
 }
 
 // count adds up the selected sockets by group: all that is judged but the use of
@@ -196,8 +197,12 @@ func count(parts []part, config Config) (Reading, error) {
 				continue
 			}
 			reading.Selected += sockets
-			if tally.needs.user && userName(key, part) == unseen {
+			switch {
+			case !tally.needs.user || userName(key, part) != unseen:
+			case key.uid == uidUnseen || thisSystem != "linux":
 				reading.UserLess += sockets
+			default: // see userMap
+				reading.Strangers += sockets
 			}
 			if !config.Filter.matchesUser(key, part) {
 				continue
@@ -211,8 +216,12 @@ func count(parts []part, config Config) (Reading, error) {
 			group := config.By.group(key, part)
 			index, known := indexes[group.Label]
 			if !known {
-				if config.By.has(byProcess) && key.pid != pidNothing {
+				switch {
+				case config.By.has(byProcess) && key.pid != pidNothing:
 					key.pid = pidUnseen
+					group.Unseen = config.By.group(key, part).Label
+				case config.By.has(byUser) && key.uid != uidNothing && thisSystem == "linux":
+					key.uid = uidUnseen
 					group.Unseen = config.By.group(key, part).Label
 				}
 				index = len(reading.Groups)
@@ -246,6 +255,13 @@ func (r Reading) hidden(config Config) error {
 	if r.UserLess > 0 && !config.Filter.Users.isEmpty() && (config.Recording == nil || r.UserLess == r.Selected) {
 		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known from this source", r.UserLess)
 	}
+	isUnsure := func(user string) bool { return user != unseen && user != nothing && !isSureUser(user) }
+	if users := slices.Concat(config.Filter.Users.include, config.Filter.Users.exclude); r.Strangers > 0 && slices.ContainsFunc(users, isUnsure) {
+		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known in this user namespace", r.Strangers)
+	}
+	if users := config.namedValues(byUser); config.Recording == nil && (r.UserLess > 0 && len(users) > 0 || r.Strangers > 0 && slices.ContainsFunc(users, isUnsure)) {
+		return fmt.Errorf("the sockets of %s cannot be counted: the users of %d sockets are not known", quote(strings.Join(users, ", ")), r.UserLess+r.Strangers)
+	}
 	if r.Unseen == 0 {
 		return nil
 	}
@@ -253,9 +269,8 @@ func (r Reading) hidden(config Config) error {
 	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isName) {
 		return fmt.Errorf("--process cannot be applied: %s", r.unseenText(config))
 	}
-	i := slices.IndexFunc(config.Expected, func(g Group) bool { return isName(g.Text) })
-	if config.By.has(byProcess) && i >= 0 {
-		return fmt.Errorf("the group %s cannot be counted: %s", quote(config.Expected[i].Text), r.unseenText(config))
+	if processes := config.namedValues(byProcess); len(processes) > 0 {
+		return fmt.Errorf("the sockets of %s cannot be counted: %s", quote(strings.Join(processes, ", ")), r.unseenText(config))
 	}
 	return nil
 }

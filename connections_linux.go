@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 	"unsafe"
 
@@ -71,11 +70,10 @@ func findHost(config Config) (host, error) {
 func (h host) parts(ctx context.Context, config Config) []part {
 	fallback := gopsutilSource(ctx, config)
 	names := newProcNames()
-	owners := &holders{ctx: ctx, log: config.Log}
-	var strangers []uint32
 	if config.needs().user {
-		strangers = unmappedUsers()
+		names.mapped = readUserMap()
 	}
+	owners := &holders{ctx: ctx, log: config.Log}
 	var parts []part
 	for _, space := range h {
 		for _, socketType := range socketTypes {
@@ -88,7 +86,6 @@ func (h host) parts(ctx context.Context, config Config) []part {
 				dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
 				mayVanish: space.mayVanish,
 				needs:     config.needs(),
-				strangers: strangers,
 				holders:   owners,
 				log:       config.Log,
 			}
@@ -230,7 +227,6 @@ type sockDiag struct {
 	dial      func() (*netlink.Conn, error)
 	mayVanish bool // the namespace has no sockets once it is gone
 	needs     needs
-	strangers []uint32 // users that the kernel does not tell apart here
 	holders   *holders
 	log       debugLog
 
@@ -424,9 +420,7 @@ func (s *sockDiag) complete(socket socket) net.ConnectionStat {
 			// The kernel has the user of such sockets as 0, which is not root.
 			uid = math.MaxUint32
 		}
-		if !slices.Contains(s.strangers, uid) {
-			record.Uids = s.user(uid)
-		}
+		record.Uids = s.user(uid)
 	}
 	return record
 }

@@ -166,6 +166,15 @@ func (f *Filter) matchesUser(k key, part part) bool {
 	})
 }
 
+// isUser tells whether a name or an id that somebody typed is that of the user
+// with the name.
+func isUser(typed, name string) bool {
+	if account, known := userOf(typed); known && strings.EqualFold(outsideName(account), name) {
+		return true
+	}
+	return strings.EqualFold(typed, name) || strings.EqualFold(outsideName(typed), name)
+}
+
 // checkUsers returns an error where a user of the filter is not known here.
 func (f *Filter) checkUsers(recording *Recording) error {
 	for _, name := range slices.Concat(f.Users.include, f.Users.exclude) {
@@ -213,7 +222,12 @@ func (f *Filter) allows(d Dimension, value string) bool {
 	case d == byRemoteAddress:
 		return matchesAddress(f.RemoteAddresses, end)
 	case d == byProcess:
-		return f.Processes.matches(isProcess(value))
+		// Thresholds name processes in any case.
+		return f.Processes.matches(isProcess(value)) || f.Processes.matches(func(name string) bool {
+			return strings.EqualFold(name, value) || strings.EqualFold(outsideName(name), value)
+		})
+	case d == byUser && value != nothing:
+		return f.Users.matches(func(name string) bool { return isUser(name, value) })
 	}
 	return true
 }

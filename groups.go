@@ -70,8 +70,12 @@ type Group struct {
 	Count  int
 }
 
-// is tells whether both are groups of the same name, in any case.
-func (g Group) is(other Group) bool { return strings.EqualFold(g.Label, other.Label) }
+// folded returns the name of a group as names are compared: in any case, and with
+// the underscores of the label as the spaces of the text.
+func folded(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "_")) }
+
+// is tells whether both are groups of the same name.
+func (g Group) is(other Group) bool { return folded(g.Label) == folded(other.Label) }
 
 // isTotal tells whether this is the sum over all groups, which has a label that
 // no group has.
@@ -319,27 +323,28 @@ func (g Grouping) isPair(i int) bool {
 }
 
 // parse reads the name of a group, as it is in performance data or in a text, in
-// any case, and returns the value for each dimension; false for a name that no
-// group can have.
-func (g Grouping) parse(name string) (values []string, ok bool) {
+// any case, and calls yield with the value for each dimension. Names of processes
+// may have underscores too: then there are several ways to read it. It returns
+// false when yield has.
+func (g Grouping) parse(name string, yield func(values []string) bool) bool {
 	if strings.Count(name, "_")+strings.Count(name, " ")+strings.Count(name, ":") > maxSeparators {
-		return nil, false
+		return true
 	}
 	if len(g) == 1 {
 		value, ok := g[0].parse(name)
-		return []string{value}, ok
+		return !ok || yield([]string{value})
 	}
-	for i, separator := range name {
-		if separator != '_' && separator != ' ' && !(separator == ':' && g.isPair(0)) {
+	// The longest first: close_wait and not close.
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] != '_' && name[i] != ' ' && !(name[i] == ':' && g.isPair(0)) {
 			continue
 		}
-		if value, ok := g[0].parse(name[:i]); ok {
-			if rest, ok := g[1:].parse(name[i+1:]); ok {
-				return append([]string{value}, rest...), true
-			}
+		value, ok := g[0].parse(name[:i])
+		if ok && !g[1:].parse(name[i+1:], func(values []string) bool { return yield(append([]string{value}, values...)) }) {
+			return false
 		}
 	}
-	return nil, false
+	return true
 }
 
 // maxSeparators is how many there may be in the name of a group: each could be
@@ -387,10 +392,10 @@ func userName(k key, part part) string {
 	switch {
 	case k.uid == uidNothing:
 		return nothing
+	case k.uid == uidUnseen && (thisSystem == "linux" || part.names == nil): // elsewhere a user is that of a process
+		return unseen
 	case part.names != nil:
 		return part.names.user(k.uid, k.pid)
-	case k.uid == uidUnseen:
-		return unseen
 	}
 	return strconv.FormatInt(k.uid, 10)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -150,7 +151,7 @@ func TestFiltersOnWhatIsNotRecordedAreRefused(t *testing.T) {
 		{"leaking-server", "--user root", `--user: a recording has the ids of users, not the name "root": use an id`},
 		{"leaking-server", "--process java", "--process cannot be applied: the recording does not name the processes of 26 sockets (?)"},
 		{"leaking-server", "--process !java", "--process cannot be applied: the recording does not name the processes of 26 sockets (?)"},
-		{"leaking-server", "--by process -w java=5", `the group "java" cannot be counted: the recording does not name the processes of 26 sockets (?)`},
+		{"leaking-server", "--by process -w java=5", `the sockets of "java" cannot be counted: the recording does not name the processes of 26 sockets (?)`},
 	} {
 		t.Run(test.recording+" "+test.arguments, func(t *testing.T) {
 			output, code := run(t, append(strings.Fields(test.arguments), "--test", "testdata/"+test.recording+".json")...)
@@ -267,5 +268,22 @@ func TestWhatARecordingDoesNotCarryIsUnseen(t *testing.T) {
 		if text, _ := firstLineOf(output); text != want {
 			t.Errorf("%s: got %s", by, output)
 		}
+	}
+}
+
+func TestNamedGroupsArePrintedWhereNotAllFit(t *testing.T) {
+	config, err := parseArguments([]string{"--by", "local-port", "--top", "0", "-w", "65000=5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups []Group
+	for port := range 65535 {
+		group := config.By.named([]string{strconv.Itoa(port + 1)})
+		group.Count = 1
+		groups = append(groups, group)
+	}
+	_, output := report(judge(groups, nil, config), nil, config)
+	if _, err := harmless(output); err != nil || len(output) > maxOutput || !strings.Contains(output, "65000: 1,") || !strings.Contains(output, "|65000=1;5;;0 ") {
+		t.Errorf("%d bytes, %v: %.300s", len(output), err, output)
 	}
 }

@@ -63,7 +63,8 @@ func TestAProcessWithoutItsFirstThreadIsFound(t *testing.T) {
 	}
 	all, err := populations()
 	if err != nil || all[netns] == nil || !slices.ContainsFunc(all[netns].paths, func(path string) bool {
-		return slices.ContainsFunc(threads(int32(process.Pid)), func(thread int32) bool { return path == procPath(thread, "ns/net") })
+		ids, _ := threads(int32(process.Pid))
+		return slices.ContainsFunc(ids, func(thread int32) bool { return path == procPath(thread, "ns/net") })
 	}) {
 		t.Errorf("got %v, %v", all[netns], err)
 	}

@@ -267,18 +267,28 @@ type population struct {
 func populations() (map[uint64]*population, error) {
 	all := map[uint64]*population{}
 	return all, eachProcess(func(pid int32) error {
+		started, err := startOf(pid)
+		if isGone(err) {
+			return nil
+		}
+		if err != nil {
+			return netnsRights(err)
+		}
 		netns, err := netnsOf(pid)
-		started, running := startOf(pid)
-		if isGone(err) && running {
+		if isGone(err) {
 			// The first thread has ended, see walk.
-			for _, thread := range threads(pid) {
+			ids, fault := threads(pid)
+			if fault != nil {
+				return netnsRights(fault)
+			}
+			for _, thread := range ids {
 				if netns, err = netnsOf(thread); err == nil {
 					pid = thread
 					break
 				}
 			}
 		}
-		if isGone(err) || !running {
+		if isGone(err) {
 			return nil
 		}
 		if err != nil {
@@ -316,13 +326,13 @@ func ownNetns() uint64 {
 	return netns
 }
 
-// startOf returns when the process began, and false where it has ended.
-func startOf(pid int32) (started uint64, running bool) {
+// startOf returns when the process began, in clock ticks after boot.
+func startOf(pid int32) (uint64, error) {
 	content, err := os.ReadFile(procPath(pid, "stat"))
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
-	return parseStart(string(content)), true
+	return parseStart(string(content)), nil
 }
 
 // parseStart returns field 22 of /proc/PID/stat, see proc_pid_stat(5). The

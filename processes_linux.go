@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -61,9 +62,11 @@ func (h *holders) walk() error {
 		links, err := w.links(pid, pid)
 		if err == nil && links == 0 {
 			// The links are those of the first thread. Where it has ended, those of
-			// the process are to be had from the others, which share them.
-			for _, thread := range threads(pid) {
-				if _, err = w.links(pid, thread); err != nil {
+			// the process are to be had from any other one, which shares them.
+			var ids []int32
+			ids, err = threads(pid)
+			for _, thread := range ids {
+				if links, err = w.links(pid, thread); err != nil || links != 0 {
 					break
 				}
 			}
@@ -111,14 +114,17 @@ func (w *walker) links(pid, thread int32) (links int, err error) {
 
 // threads returns the ids of the threads of a process but for the first one.
 // Each has a folder under /proc, which only does not list it.
-func threads(pid int32) (ids []int32) {
-	entries, _ := os.ReadDir(procPath(pid, "task"))
+func threads(pid int32) (ids []int32, err error) {
+	entries, err := os.ReadDir(procPath(pid, "task"))
+	if err != nil && !isGone(err) {
+		return nil, err
+	}
 	for _, entry := range entries {
 		if id, err := strconv.ParseInt(entry.Name(), 10, 32); err == nil && int32(id) != pid {
 			ids = append(ids, int32(id))
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // add notes the sockets among the links of a process. One that has been closed
@@ -199,26 +205,66 @@ func procPath(pid int32, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(int(pid)), name)
 }
 
-// unmappedUsers returns the id by which the kernel shows all users that are not
-// mapped into the user namespace of this process; none where all are, as in the
-// first one. See user_namespaces(7).
-func unmappedUsers() []uint32 {
-	const all = "4294967295"
+// userMap is the users that have ids of their own in the user namespace of this
+// process, see user_namespaces(7).
+type userMap struct {
+	first, size []uint64
+	others      uint64 // the id by which all other users are shown
+}
+
+// readUserMap returns the map, nil where all users have ids of their own, as in
+// the first user namespace.
+func readUserMap() *userMap {
+	const all = 1<<32 - 1
 	content, err := os.ReadFile("/proc/self/uid_map")
-	if fields := strings.Fields(string(content)); err != nil || len(fields) == 3 && fields[2] == all {
+	if err != nil {
 		return nil
 	}
-	content, err = os.ReadFile("/proc/sys/kernel/overflowuid")
-	if id, fault := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 32); err == nil && fault == nil {
-		return []uint32{uint32(id)}
+	m := userMap{others: 65534} // DEFAULT_OVERFLOWUID in linux/highuid.h
+	for line := range strings.Lines(string(content)) {
+		var first, outside, size uint64
+		if _, err := fmt.Sscan(line, &first, &outside, &size); err != nil || size >= all {
+			return nil
+		}
+		m.first, m.size = append(m.first, first), append(m.size, size)
 	}
-	return []uint32{65534} // DEFAULT_OVERFLOWUID in linux/highuid.h
+	if content, err := os.ReadFile("/proc/sys/kernel/overflowuid"); err == nil {
+		_, _ = fmt.Sscan(string(content), &m.others)
+	}
+	return &m
+}
+
+// isSure tells whether a user, by name or id, is shown as himself and as nobody
+// else.
+func (m *userMap) isSure(name string) bool {
+	id, err := strconv.ParseUint(name, 10, 32)
+	if err != nil {
+		account, err := user.Lookup(name)
+		if err != nil {
+			return false
+		}
+		id, _ = strconv.ParseUint(account.Uid, 10, 32)
+	}
+	for i, first := range m.first {
+		if first <= id && id < first+m.size[i] {
+			return id != m.others
+		}
+	}
+	return false
+}
+
+// isSureUser tells whether a user, by name or id, is shown as himself and as
+// nobody else.
+func isSureUser(name string) bool {
+	mapped := readUserMap()
+	return mapped == nil || mapped.isSure(name)
 }
 
 // procNames looks names up under /proc and in the user database, each once.
 type procNames struct {
 	processes map[int32]string
 	users     map[int64]string
+	mapped    *userMap // nil where all users are
 }
 
 func newProcNames() *procNames {
@@ -269,7 +315,7 @@ func wholeName(pid int32, name string) string {
 
 // user returns the name of the user, or the id where it has none.
 func (n *procNames) user(uid int64, _ int32) string {
-	if uid == uidUnseen {
+	if uid == uidUnseen || n.mapped != nil && uint64(uid) == n.mapped.others {
 		return unseen
 	}
 	name, known := n.users[uid]

@@ -41,8 +41,15 @@ func report(items []Item, notes []string, config Config) (check.Status, string) 
 		most += namedFirst(groups[most:], config.Expected)
 	}
 	// The largest number of groups that fits.
-	most = sort.Search(most, func(n int) bool { return len(render(state, groups, n+1, others, notes, config)) > maxOutput })
-	return state, render(state, groups, most, others, notes, config)
+	fits := func(most int) int {
+		return sort.Search(most, func(n int) bool { return len(render(state, groups, n+1, others, notes, config)) > maxOutput })
+	}
+	n := fits(most)
+	if n < most {
+		namedFirst(groups, config.Expected)
+		n = fits(most)
+	}
+	return state, render(state, groups, n, others, notes, config)
 }
 
 // namedFirst moves the groups that a threshold names to the front: these are of

@@ -67,6 +67,7 @@ func TestOnAStarvedOrBrokenHostTheAnswerIsRightOrUnknown(t *testing.T) {
 	own := filepath.Base(os.Args[0])
 	const asNobody = "setpriv --reuid 65534 --regid 65534 --clear-groups "
 	unseenNote := fmt.Sprintf("%d sockets belong to processes that this user may not see (?): ", numberOfHeldSockets)
+	unknownUsers := fmt.Sprintf("--user cannot be applied: the users of %d sockets are not known in this user namespace", numberOfHeldSockets)
 	const noProc = "the tcp sockets cannot be read: gopsutil: stat /proc/net/tcp: no such file or directory"
 	const noProcess = "the tcp sockets cannot be read: netlink: finding the processes: there are none under /proc, not even this one; " +
 		"gopsutil: stat /proc/net/tcp: no such file or directory"
@@ -137,19 +138,40 @@ func TestOnAStarvedOrBrokenHostTheAnswerIsRightOrUnknown(t *testing.T) {
 			{"--by process", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
 			{"--process " + own, 3, "--process cannot be applied: " + unseenNote + "..."},
 			{"--process !" + own, 3, "--process cannot be applied: " + unseenNote + "..."},
-			{"--by process -c " + own + "=1:", 3, `the group "` + own + `" cannot be counted: ` + unseenNote + "..."},
+			{"--by process -c " + own + "=1:", 3, `the sockets of "` + own + `" cannot be counted: ` + unseenNote + "..."},
 			{"--netns all", 3, "not all network namespaces are seen from a PID namespace..."},
 		}},
 		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []question{
 			{"", 0, whole},
 			{"--by user", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
-			{"--user nobody", 3, fmt.Sprintf("--user cannot be applied: the users of %d sockets are not known from this source", numberOfHeldSockets)},
-			{"--user !root", 3, fmt.Sprintf("--user cannot be applied: the users of %d sockets are not known from this source", numberOfHeldSockets)},
+			{"--user nobody", 3, unknownUsers},
+			{"--user !65534", 3, unknownUsers},
+			{"--user daemon", 3, unknownUsers},
+			{"--user root", 0, `No connections of type "all" in status "all" found.`},
+			{"--user !root", 0, whole},
+			{"--by user -c nobody=0", 3, fmt.Sprintf(`the sockets of "nobody" cannot be counted: the users of %d sockets are not known`, numberOfHeldSockets)},
+			{"--by user -c daemon=1:", 3, fmt.Sprintf(`the sockets of "daemon" cannot be counted: the users of %d sockets are not known`, numberOfHeldSockets)},
+			{"--by user -w 20,root=5", 0, fmt.Sprintf("?: %d, root: 0", numberOfHeldSockets)},
+			{"--by user -w total=50,root=5", 0, fmt.Sprintf("?: %d, root: 0, total: %d", numberOfHeldSockets, numberOfHeldSockets)},
+			{"--by user -w 13", 1, fmt.Sprintf("?: %d [WARNING]", numberOfHeldSockets)},
+		}},
+		{"8 open files", "ulimit -n 8", []question{
+			{"--netns all", 3, "open /proc/..."},
+		}},
+		{"other users' processes not to be looked into", "mount -t proc -o hidepid=1 proc /proc; set -- " + asNobody + `"$@"`, []question{
+			{"", 0, whole},
+			{"--by process", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
+			{"--process " + own, 3, "--process cannot be applied: " + unseenNote + "..."},
+			{"--netns all", 3, "reading another network namespace needs root..."},
 		}},
 		{"other users' processes hidden", "mount -t proc -o hidepid=2 proc /proc; set -- " + asNobody + `"$@"`, []question{
 			{"", 0, whole},
 			{"--source gopsutil", 0, whole},
 			{"--by process", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
+			{"--by process -w 14", 0, fmt.Sprintf("?: %d", numberOfHeldSockets)},
+			{"--by process -w 5:14", 3, "the verdict depends on what is not seen: " + unseenNote + "..."},
+			{"--by process -w 5:14 --always-ok", 0, fmt.Sprintf("?: %d (always ok)", numberOfHeldSockets)},
+			{"--by process,status -w ?_none=5 --conn-type udp", 0, "? NONE: 1"},
 			{"--process " + own, 3, "--process cannot be applied: " + unseenNote + "..."},
 			{"--process !" + own, 3, "--process cannot be applied: " + unseenNote + "..."},
 			{"--source gopsutil --process " + own, 3, "--process cannot be applied: " + unseenNote + "..."},

@@ -91,8 +91,9 @@ type groupName struct {
 }
 
 // parseThresholds reads a list of [GROUP=]RANGE and returns it with the names
-// of the groups in it.
-func parseThresholds(items []string, by Grouping) (Thresholds, []groupName, error) {
+// of the groups in it. isPossible tells whether there can be a group with the
+// values, for names that can be read in several ways.
+func parseThresholds(items []string, by Grouping, isPossible func(values []string) bool) (Thresholds, []groupName, error) {
 	thresholds := Thresholds{}
 	var groups []groupName
 	for _, item := range items {
@@ -104,12 +105,12 @@ func parseThresholds(items []string, by Grouping) (Thresholds, []groupName, erro
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
 		threshold, err := parseRange(text)
 		if err == nil && named {
-			group, err = by.parseName(name)
+			group, err = by.parseName(name, isPossible)
 		}
 		if err != nil && !named {
 			// close_wait:10 or close_wait
 			start, _, _ := strings.Cut(text, check.RangeSeparatorSymbol)
-			if _, fault := by.parseName(start); fault == nil && by.isPlain() {
+			if _, fault := by.parseName(start, isPossible); fault == nil && by.isPlain() {
 				err = fmt.Errorf("%w; a range for a group is GROUP=RANGE, as in %s=10", err, strings.ToLower(start))
 			}
 		}
@@ -141,7 +142,7 @@ func cutLast(text, separator string) (before, after string, found bool) {
 // parseName reads the name of a group. With a plain grouping it must be one
 // that can exist, and a part of it will do; the names of other groups are not
 // known before.
-func (g Grouping) parseName(text string) (groupName, error) {
+func (g Grouping) parseName(text string, isPossible func(values []string) bool) (groupName, error) {
 	lower := strings.ToLower(text)
 	switch {
 	case lower == totalGroup || lower == ephemeralGroup:
@@ -152,12 +153,19 @@ func (g Grouping) parseName(text string) (groupName, error) {
 		}
 		_, isStatus := canonicalStatus(text)
 		_, isType := knownType(text)
-		values, ok := g.parse(text)
-		if !ok || isType || isStatus {
+		var values []string // the first that is possible, else the first
+		g.parse(text, func(next []string) bool {
+			if possible := isPossible(next); possible || values == nil {
+				values = next
+				return !possible
+			}
+			return true
+		})
+		if values == nil || isType || isStatus {
 			return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each", quote(text), strings.ReplaceAll(joinDimensions(g), ", ", ","))
 		}
 		group := g.named(values)
-		return groupName{text: printable(text), name: strings.ToLower(group.Label), socketType: group.Type, status: group.Status, values: values}, nil
+		return groupName{text: printable(text), name: folded(group.Label), socketType: group.Type, status: group.Status, values: values}, nil
 	}
 	socketType, status, found := g.parseParts(strings.ReplaceAll(lower, "-", "_"))
 	if !found {
@@ -168,7 +176,7 @@ func (g Grouping) parseName(text string) (groupName, error) {
 		for _, dimension := range g {
 			name.values = append(name.values, map[Dimension]string{byType: socketType, byStatus: status}[dimension])
 		}
-		name.name = strings.ToLower(g.named(name.values).Label)
+		name.name = folded(g.named(name.values).Label)
 	}
 	return name, nil
 }
@@ -212,7 +220,7 @@ func (g Grouping) partsText() string {
 // first returns the range of the first name that has one, nil where none has.
 func (t Thresholds) first(names ...string) *check.Threshold {
 	for _, name := range names {
-		if threshold, found := t[strings.ToLower(name)]; found {
+		if threshold, found := t[folded(name)]; found {
 			return &threshold
 		}
 	}
@@ -276,7 +284,7 @@ func judge(groups []Group, ports *EphemeralPorts, config Config) []Item {
 }
 
 // isDoubtful tells whether all is well as far as is seen, but might not be if
-// the processes of all sockets were.
+// the owners of all sockets were.
 func isDoubtful(items []Item, config Config) bool {
 	unseen := map[string]int{} // sockets by the label of their group
 	for _, item := range items {

@@ -109,7 +109,7 @@ func TestTheMostSpecificRangeApplies(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.thresholds, func(t *testing.T) {
-			thresholds, _, err := parseThresholds(strings.Split(test.thresholds, ","), defaultGrouping)
+			thresholds, _, err := parseThresholds(strings.Split(test.thresholds, ","), defaultGrouping, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,5 +189,58 @@ func TestSocketsOfUnseenProcessesCanCastDoubt(t *testing.T) {
 				t.Errorf("got %t of %v", got, reading.Groups)
 			}
 		})
+	}
+}
+
+// Every group can be named as it is shown, whatever is selected.
+func TestGroupsAreNamedAsTheyAreShown(t *testing.T) {
+	names := hostileNames{"node_exporter", "my app", "closing time", "NetworkManager", "a_b_c_d", "wait_for_it"}
+	records := func(yield func(net.ConnectionStat, error) bool) {
+		for i := range names {
+			for _, status := range []string{"CLOSE_WAIT", "CLOSE", "FIN_WAIT1", "LISTEN"} {
+				record := net.ConnectionStat{
+					Family: afInet6[0], Type: sockStream, Status: status, Pid: int32(i + 1), Uids: []int32{int32(i + 1)},
+					Laddr: net.Addr{IP: "fd00::1", Port: 80}, Raddr: net.Addr{IP: "10.0.0.5", Port: 443},
+				}
+				if !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
+	one := part{netns: "my_pod", names: names, sources: []source{{"test", records}}}
+	for _, by := range []string{
+		"process", "process,status", "status,process", "type,status,process", "process,user", "user,status", "status,user,process",
+		"netns,status", "status,netns,process", "local-address,local-port,process", "remote-address,remote-port", "process,remote-address,remote-port,status",
+		"remote-port,status", "process,type,status",
+	} {
+		for _, selected := range []string{"--top=0", "--conn-status=close_wait", "--process=node_exporter,my app", "--local-port=80", "--remote-address=10.0.0.0/8"} {
+			all, err := parseArguments([]string{"--by", by, selected})
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole, err := count([]part{one}, all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, group := range whole.Groups {
+				for _, name := range []string{group.Label, group.Text, strings.ToLower(group.Label), strings.ToLower(group.Text)} {
+					config, err := parseArguments([]string{"--by", by, selected, "-w", name + "=0"})
+					if err != nil {
+						t.Errorf("%s %s: %v", by, selected, err)
+						continue
+					}
+					reading, err := count([]part{one}, config)
+					if err != nil || len(reading.Groups) != len(whole.Groups) {
+						t.Fatalf("%s %s %q: got %d groups, want %d, %v", by, selected, name, len(reading.Groups), len(whole.Groups), err)
+					}
+					for _, item := range judge(reading.Groups, nil, config) {
+						if is := item.Group.Label == group.Label; is && item.State != check.Warning || !is && item.State != check.OK && folded(item.Label) != folded(group.Label) {
+							t.Errorf("%s %s %q: %s is %s", by, selected, name, item.Label, item.State)
+						}
+					}
+				}
+			}
+		}
 	}
 }
