@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -246,48 +245,6 @@ func count(parts []part, config Config) (Reading, error) {
 func (c *Config) selects(k key) bool {
 	socketType := k.socketType()
 	return socketType != "" && c.Selection.includes(socketType, k.status)
-}
-
-// hidden returns an error where a number that was asked for depends on
-// processes that this user may not see.
-func (r Reading) hidden(config Config) error {
-	// A recording has no users for the sockets that no process holds either.
-	if r.UserLess > 0 && !config.Filter.Users.isEmpty() && (config.Recording == nil || r.UserLess == r.Selected) {
-		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known from this source", r.UserLess)
-	}
-	isUnsure := func(user string) bool { return user != unseen && user != nothing && !isSureUser(user) }
-	if users := slices.Concat(config.Filter.Users.include, config.Filter.Users.exclude); r.Strangers > 0 && slices.ContainsFunc(users, isUnsure) {
-		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known in this user namespace", r.Strangers)
-	}
-	if users := config.namedValues(byUser); config.Recording == nil && (r.UserLess > 0 && len(users) > 0 || r.Strangers > 0 && slices.ContainsFunc(users, isUnsure)) {
-		return fmt.Errorf("the sockets of %s cannot be counted: the users of %d sockets are not known", quote(strings.Join(users, ", ")), r.UserLess+r.Strangers)
-	}
-	if r.Unseen == 0 {
-		return nil
-	}
-	isName := func(name string) bool { return name != unseen && name != nothing }
-	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isName) {
-		return fmt.Errorf("--process cannot be applied: %s", r.unseenText(config))
-	}
-	if processes := config.namedValues(byProcess); len(processes) > 0 {
-		return fmt.Errorf("the sockets of %s cannot be counted: %s", quote(strings.Join(processes, ", ")), r.unseenText(config))
-	}
-	return nil
-}
-
-// unseenText says what this user may not see, and which rights would show it.
-func (r Reading) unseenText(config Config) string {
-	if config.Recording != nil {
-		return fmt.Sprintf("the recording does not name the processes of %d sockets (%s)", r.Unseen, unseen)
-	}
-	rights := "an administrator sees them"
-	switch {
-	case os.Geteuid() == 0:
-		rights = "not even root may see them here"
-	case thisSystem == "linux":
-		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
-	}
-	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", r.Unseen, unseen, rights)
 }
 
 // result is what became of reading a part.

@@ -4,7 +4,8 @@
 // The data flows one way: flags (config.go, filter.go) → records
 // (connections_*.go, fixture.go) → groups (connections.go, groups.go) → verdict
 // (threshold.go) → text (report.go). ephemeral.go counts what is judged besides
-// groups, culprits.go what is said of a violation.
+// groups, culprits.go what is said of a violation, and unseen.go knows what must
+// not be answered.
 package main
 
 import (

@@ -283,44 +283,6 @@ func judge(groups []Group, ports *EphemeralPorts, config Config) []Item {
 	return items
 }
 
-// isDoubtful tells whether all is well as far as is seen, but might not be if
-// the owners of all sockets were.
-func isDoubtful(items []Item, config Config) bool {
-	unseen := map[string]int{} // sockets by the label of their group
-	for _, item := range items {
-		if item.State != check.OK {
-			return false
-		}
-		if item.Group.Label != "" && item.Group.Label == item.Group.Unseen {
-			unseen[item.Group.Label] = item.Group.Count
-		}
-	}
-	for _, item := range items {
-		hidden, some := unseen[item.Group.Unseen]
-		switch {
-		case !some:
-		case item.Group.Label == item.Group.Unseen: // they may be a group of their own, or several
-			if alertsWithin(config.Warning.first(""), 1, hidden) || alertsWithin(config.Critical.first(""), 1, hidden) {
-				return true
-			}
-		case alertsWithin(item.Warning, item.Group.Count, item.Group.Count+hidden) || alertsWithin(item.Critical, item.Group.Count, item.Group.Count+hidden):
-			return true
-		}
-	}
-	return false
-}
-
-// alertsWithin tells whether a range, which may be nil, alerts at some number
-// from low to high.
-func alertsWithin(threshold *check.Threshold, low, high int) bool {
-	if threshold == nil {
-		return false
-	}
-	inside := max(float64(low), math.Ceil(threshold.Lower)) // the first number that an @ range could have
-	return threshold.DoesViolate(float64(low)) || threshold.DoesViolate(float64(high)) ||
-		inside <= float64(high) && threshold.DoesViolate(inside)
-}
-
 // judgeValue returns the item with its state.
 func judgeValue(item Item) Item {
 	switch {
