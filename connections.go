@@ -153,7 +153,8 @@ type part struct {
 	ports   func() (portSpace, error) // nil where that is not known
 }
 
-// errVanished says that a part of the host is no longer there.
+// errVanished says that a part of the host is no longer there, and no longer of
+// interest.
 var errVanished = errors.New("the network namespace is gone")
 
 // failure is a source that could not read a part.

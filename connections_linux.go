@@ -83,11 +83,10 @@ func (h host) parts(ctx context.Context, config Config) []part {
 			}
 			dump.idle = config.MinIdle
 			diag := &sockDiag{
-				dial:      func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
-				mayVanish: space.mayVanish,
-				needs:     config.needs(),
-				holders:   owners,
-				log:       config.Log,
+				dial:    func() (*netlink.Conn, error) { return dialSockDiag(ctx, space) },
+				needs:   config.needs(),
+				holders: owners,
+				log:     config.Log,
 			}
 			part := part{name: socketType, space: space.inode, netns: space.name, names: names, ports: space.ports}
 			if config.Source != sourceGopsutil {
@@ -224,11 +223,10 @@ func idleTime(info []byte) (time.Duration, error) {
 // sockDiag reads the sockets of a network namespace over NETLINK_SOCK_DIAG. It
 // needs no rights, but for other namespaces and for the processes of others.
 type sockDiag struct {
-	dial      func() (*netlink.Conn, error)
-	mayVanish bool // the namespace has no sockets once it is gone
-	needs     needs
-	holders   *holders
-	log       debugLog
+	dial    func() (*netlink.Conn, error)
+	needs   needs
+	holders *holders
+	log     debugLog
 
 	addresses map[[16]byte]string // the texts of addresses, so that each is made once
 	users     map[uint32][]int32
@@ -273,11 +271,8 @@ func (s *sockDiag) records(d dump) iter.Seq2[net.ConnectionStat, error] {
 		})
 		s.log.printf("netlink: asked for family %d, protocol %d, states %#x, idle for %s: %d sockets, error %s, in %s",
 			d.family, d.protocol, d.states, d.idle, sockets, faultText(err), took(started))
-		if err == nil {
-			return
-		}
-		if s.mayVanish && errors.Is(err, errVanished) {
-			return
+		if err == nil || errors.Is(err, errVanished) {
+			return // one that has vanished has no sockets
 		}
 		var operation *netlink.OpError
 		switch {

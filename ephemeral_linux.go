@@ -23,9 +23,6 @@ func (n namespace) ports() (portSpace, error) {
 		space, err = parsePortSpace(limits, reserved)
 		return err
 	})
-	if errors.Is(err, errVanished) && !n.mayVanish {
-		err = errors.New(err.Error()) // not one to be skipped
-	}
 	if err != nil {
 		return portSpace{}, fmt.Errorf("the ephemeral ports are not known: %w", err)
 	}

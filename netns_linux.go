@@ -31,7 +31,7 @@ type namespace struct {
 }
 
 // open returns a descriptor of the namespace. The error is errVanished where
-// nothing stands for it any more.
+// nothing stands for it any more and nobody needs it.
 func (n namespace) open() (*os.File, error) {
 	var failure error
 	for _, path := range n.paths {
@@ -48,7 +48,13 @@ func (n namespace) open() (*os.File, error) {
 		}
 		_ = file.Close()
 	}
-	return nil, cmp.Or(failure, errVanished)
+	switch {
+	case failure != nil:
+		return nil, failure
+	case n.mayVanish:
+		return nil, errVanished
+	}
+	return nil, errors.New("the network namespace is gone")
 }
 
 func inodeOf(file *os.File) (uint64, error) {
