@@ -22,23 +22,7 @@ import (
 func heldSockets(t *testing.T) string {
 	t.Helper()
 	for address, connections := range map[string]int{"127.0.0.1:0": 3, "[::1]:0": 2} {
-		listener, err := stdnet.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = listener.Close() })
-		for range connections {
-			client, err := stdnet.Dial("tcp", listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = client.Close() })
-			server, err := listener.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = server.Close() })
-		}
+		e2e.Connect(t, address, connections)
 		datagrams, err := stdnet.ListenPacket("udp", address)
 		if err != nil {
 			t.Fatal(err)

@@ -86,13 +86,20 @@ const HeldConnections = 3
 // returns the port. They are closed when the test ends.
 func Connections(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	return Connect(t, "127.0.0.1:0", HeldConnections)
+}
+
+// Connect listens on a TCP address and opens connections to it. It returns the
+// port. All are closed when the test ends.
+func Connect(t testing.TB, address string, connections int) (port int) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	for range HeldConnections {
-		client, err := net.Dial("tcp4", listener.Addr().String())
+	for range connections {
+		client, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
