@@ -395,7 +395,7 @@ func (c *Config) isPossible(values []string) bool {
 func (c *Config) namedValues(d Dimension) (values []string) {
 	i := slices.Index(c.By, d)
 	for _, group := range c.named {
-		if i >= 0 && group[i] != unseen && group[i] != nothing {
+		if i >= 0 && isTold(group[i]) {
 			values = append(values, group[i])
 		}
 	}

@@ -216,14 +216,7 @@ func count(parts []part, config Config) (Reading, error) {
 			group := config.By.group(key, part)
 			index, known := indexes[group.Label]
 			if !known {
-				switch {
-				case config.By.has(byProcess) && key.pid != pidNothing:
-					key.pid = pidUnseen
-					group.Unseen = config.By.group(key, part).Label
-				case config.By.has(byUser) && key.uid != uidNothing && thisSystem == "linux":
-					key.uid = uidUnseen
-					group.Unseen = config.By.group(key, part).Label
-				}
+				group.Unseen = config.By.unseenLabel(key, part)
 				index = len(reading.Groups)
 				indexes[group.Label] = index
 				reading.Groups = append(reading.Groups, group)

@@ -123,11 +123,12 @@ func tallySuspects(records iter.Seq2[net.ConnectionStat, error], part part, grou
 		if err != nil {
 			return nil, err
 		}
-		if tally.accepts != nil {
-			// The counts have had the same records without an error.
-			if accepted, err := tally.accepts(record); err != nil || !accepted {
-				continue
-			}
+		accepted, err := tally.isAccepted(record)
+		if err != nil {
+			return nil, err
+		}
+		if !accepted {
+			continue
 		}
 		k := tally.key(record)
 		in, known := indexes[k]
@@ -199,7 +200,7 @@ func holderText(s suspect, part part) string {
 		text += "[" + strconv.Itoa(int(s.pid)) + "]"
 	}
 	switch user := userName(k, part); {
-	case user != unseen && user != nothing:
+	case isTold(user):
 		text += " (" + user + ")"
 	case text == unseen:
 		return ""

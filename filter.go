@@ -162,23 +162,27 @@ func (f *Filter) matchesUser(k key, part part) bool {
 	}
 	user := userName(k, part)
 	return f.Users.matches(func(name string) bool {
-		return strings.EqualFold(name, user) || strings.EqualFold(outsideName(name), user) || k.uid >= 0 && name == strconv.FormatInt(k.uid, 10)
+		return isSameName(name, user) || k.uid >= 0 && name == strconv.FormatInt(k.uid, 10)
 	})
 }
 
 // isUser tells whether a name or an id that somebody typed is that of the user
 // with the name.
 func isUser(typed, name string) bool {
-	if account, known := userOf(typed); known && strings.EqualFold(outsideName(account), name) {
-		return true
-	}
-	return strings.EqualFold(typed, name) || strings.EqualFold(outsideName(typed), name)
+	account, known := userOf(typed)
+	return isSameName(typed, name) || known && isSameName(account, name)
+}
+
+// isSameName compares a name as it was typed with one as it is shown, in any
+// case.
+func isSameName(typed, shown string) bool {
+	return strings.EqualFold(typed, shown) || strings.EqualFold(outsideName(typed), shown)
 }
 
 // checkUsers returns an error where a user of the filter is not known here.
 func (f *Filter) checkUsers(recording *Recording) error {
 	for _, name := range slices.Concat(f.Users.include, f.Users.exclude) {
-		if _, err := strconv.ParseUint(name, 10, 32); err == nil || name == unseen || name == nothing {
+		if _, err := strconv.ParseUint(name, 10, 32); err == nil || !isTold(name) {
 			continue
 		}
 		if recording != nil {
@@ -223,9 +227,7 @@ func (f *Filter) allows(d Dimension, value string) bool {
 		return matchesAddress(f.RemoteAddresses, end)
 	case d == byProcess:
 		// Thresholds name processes in any case.
-		return f.Processes.matches(isProcess(value)) || f.Processes.matches(func(name string) bool {
-			return strings.EqualFold(name, value) || strings.EqualFold(outsideName(name), value)
-		})
+		return f.Processes.matches(isProcess(value)) || f.Processes.matches(func(name string) bool { return isSameName(name, value) })
 	case d == byUser && value != nothing:
 		return f.Users.matches(func(name string) bool { return isUser(name, value) })
 	}

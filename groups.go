@@ -39,6 +39,9 @@ const (
 	nothing = "-" // does not exist: no process holds the socket, or it has no peer
 )
 
+// isTold tells whether a value is one, and neither unseen nor nothing.
+func isTold(value string) bool { return value != unseen && value != nothing }
+
 // Numbers in a record or a key for what cannot be told.
 const (
 	pidUnseen  = 0 // gopsutil has it so
@@ -187,14 +190,12 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (*counts, error)
 		if err != nil {
 			return nil, err
 		}
-		if t.accepts != nil {
-			accepted, err := t.accepts(record)
-			if err != nil {
-				return nil, err
-			}
-			if !accepted {
-				continue
-			}
+		accepted, err := t.isAccepted(record)
+		if err != nil {
+			return nil, err
+		}
+		if !accepted {
+			continue
 		}
 		next := t.key(record)
 		if next != last && run > 0 {
@@ -208,6 +209,13 @@ func (t tally) of(records iter.Seq2[net.ConnectionStat, error]) (*counts, error)
 		all.add(last, run)
 	}
 	return all, nil
+}
+
+func (t tally) isAccepted(record net.ConnectionStat) (bool, error) {
+	if t.accepts == nil {
+		return true, nil
+	}
+	return t.accepts(record)
 }
 
 func (t tally) key(record net.ConnectionStat) key {
@@ -288,6 +296,20 @@ func (g Grouping) group(k key, part part) Group {
 	return g.named(values[:len(g)])
 }
 
+// unseenLabel returns the label of the group that the sockets with this key were
+// in if their owner was not seen, "" where none can be.
+func (g Grouping) unseenLabel(k key, part part) string {
+	switch {
+	case g.has(byProcess) && k.pid != pidNothing:
+		k.pid = pidUnseen
+	case g.has(byUser) && k.uid != uidNothing && thisSystem == "linux":
+		k.uid = uidUnseen
+	default:
+		return ""
+	}
+	return g.group(k, part).Label
+}
+
 // named returns the group, without a socket, that has a value for each
 // dimension.
 func (g Grouping) named(values []string) Group {
@@ -307,7 +329,7 @@ func (g Grouping) named(values []string) Group {
 		}
 		group.Label += "_" + label
 		// A port next to its address is written as usual.
-		if g.isPair(i-1) && text != nothing && text != unseen {
+		if g.isPair(i-1) && isTold(text) {
 			space := strings.LastIndex(group.Text, " ") + 1
 			group.Text = group.Text[:space] + stdnet.JoinHostPort(group.Text[space:], text)
 		} else if !g.isPair(i - 1) {

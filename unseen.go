@@ -20,7 +20,7 @@ func (r Reading) hidden(config Config) error {
 	if r.UserLess > 0 && !config.Filter.Users.isEmpty() && (config.Recording == nil || r.UserLess == r.Selected) {
 		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known from this source", r.UserLess)
 	}
-	isUnsure := func(user string) bool { return user != unseen && user != nothing && !isSureUser(user) }
+	isUnsure := func(user string) bool { return isTold(user) && !isSureUser(user) }
 	if users := slices.Concat(config.Filter.Users.include, config.Filter.Users.exclude); r.Strangers > 0 && slices.ContainsFunc(users, isUnsure) {
 		return fmt.Errorf("--user cannot be applied: the users of %d sockets are not known in this user namespace", r.Strangers)
 	}
@@ -30,8 +30,7 @@ func (r Reading) hidden(config Config) error {
 	if r.Unseen == 0 {
 		return nil
 	}
-	isName := func(name string) bool { return name != unseen && name != nothing }
-	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isName) {
+	if slices.ContainsFunc(slices.Concat(config.Filter.Processes.include, config.Filter.Processes.exclude), isTold) {
 		return fmt.Errorf("--process cannot be applied: %s", r.unseenText(config))
 	}
 	if processes := config.namedValues(byProcess); len(processes) > 0 {
