@@ -3,233 +3,282 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
-	"os/user"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/shirou/gopsutil/v3/net"
+	"time"
 )
 
-// Filter says which sockets count, besides their types and statuses.
-type Filter struct {
-	LocalPorts, RemotePorts         choice[portRange]
-	LocalAddresses, RemoteAddresses choice[netip.Prefix]
-	Processes                       choice[string]
-	Users                           choice[string]
+// Question says which sockets count.
+type Question struct {
+	Types    []string // canonical; empty for all
+	Statuses []string // canonical; empty for all
+	Filters  []filter
+	MinIdle  time.Duration // 0: sockets count however busy they are
+
+	MinIdleTyped string
 }
 
-// choice is a list to match with: something must be in include, unless that is
-// empty, and must not be in exclude.
-type choice[T any] struct {
-	include, exclude []T
+// openStatuses are those of connections that have had traffic and may have more.
+var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK"}
+
+// includes tells whether any socket of the type and in the status can count.
+func (q *Question) includes(socketType, status string) bool {
+	return (len(q.Types) == 0 || slices.Contains(q.Types, socketType)) &&
+		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, status)) &&
+		(q.MinIdle == 0 || !isUDP(socketType) && slices.Contains(openStatuses, status))
 }
 
-func (c choice[T]) isEmpty() bool { return len(c.include)+len(c.exclude) == 0 }
-
-// matches tells whether the value is chosen. is compares it with an item.
-func (c choice[T]) matches(is func(T) bool) bool {
-	return (len(c.include) == 0 || slices.ContainsFunc(c.include, is)) && !slices.ContainsFunc(c.exclude, is)
+// asks tells whether the socket counts. Nothing else decides that.
+func (q *Question) asks(s *Socket) answer {
+	if !q.includes(s.Proto, s.Status) || q.MinIdle > 0 && s.Idle < q.MinIdle {
+		return no
+	}
+	verdict := yes
+	for i := range q.Filters {
+		verdict = min(verdict, q.Filters[i].asks(s))
+	}
+	return verdict
 }
 
-// parseChoice reads a list of items. A leading ! excludes one.
-func parseChoice[T any](lists []string, parse func(string) (T, error)) (choice[T], error) {
-	var c choice[T]
-	for _, item := range splitLists(lists) {
-		text, excluded := strings.CutPrefix(item, "!")
-		value, err := parse(text)
-		switch {
-		case err != nil:
-			return choice[T]{}, err
-		case excluded:
-			c.exclude = append(c.exclude, value)
-		default:
-			c.include = append(c.include, value)
+func (q *Question) fields() (all fields) {
+	for _, f := range q.Filters {
+		all |= f.needs
+		if f.isRemote {
+			all |= fieldRemotePort // which tells whether there is a peer
 		}
 	}
-	return c, nil
-}
-
-type portRange struct{ first, last uint32 }
-
-func parsePorts(text string) (portRange, error) {
-	ports, ok := parsePortRange(text)
-	if !ok || ports.first == 0 {
-		return portRange{}, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
+	if q.MinIdle > 0 {
+		all |= fieldIdle
 	}
-	return ports, nil
+	return all
 }
 
-// parsePortRange reads a number from 0 to 65535 or a range of them.
-func parsePortRange(text string) (ports portRange, ok bool) {
-	first, last, isRange := strings.Cut(text, "-")
-	if !isRange {
-		last = first
+func (q *Question) hasFilter(d *dimension) bool {
+	return slices.ContainsFunc(q.Filters, func(f filter) bool { return f.dimension == d })
+}
+
+// tally counts the sockets by a grouping.
+func (q *Question) tally(by grouping) *tally {
+	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, key: by.key}
+}
+
+// tallyOf counts the sockets of one group, all with the same key.
+func (q *Question) tallyOf(by grouping, key string) *tally {
+	t := q.tally(by)
+	t.includes = func(socketType, status string) bool {
+		isOther := func(d *dimension, value string) bool { return by.has(d) && by.value(key, d) != value }
+		return q.includes(socketType, status) && !isOther(byType, socketType) && !isOther(byStatus, status)
 	}
-	low, err1 := strconv.ParseUint(first, 10, 16)
-	high, err2 := strconv.ParseUint(last, 10, 16)
-	return portRange{uint32(low), uint32(high)}, err1 == nil && err2 == nil && low <= high
-}
-
-func parseNetwork(text string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil {
-		var address netip.Addr
-		if address, err = netip.ParseAddr(text); err == nil && address.Zone() != "" {
-			err = errors.New("records have no zones")
+	t.asks = func(s *Socket) answer {
+		var buffer [256]byte
+		if string(by.key(buffer[:0], s)) != key {
+			return no
 		}
-		prefix = netip.PrefixFrom(address, address.BitLen())
+		return q.asks(s)
 	}
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%s is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8", quote(text))
-	}
-	if address := prefix.Addr(); address.Is4In6() && prefix.Bits() >= 96 {
-		// Records have IPv4-mapped addresses as IPv4.
-		prefix = netip.PrefixFrom(address.Unmap(), prefix.Bits()-96)
-	}
-	return prefix, nil
+	return t
 }
 
-func parseName(text string) (string, error) {
-	if text == "" {
-		return "", errors.New("a name is empty")
-	}
-	return text, nil
-}
-
-// parseUser reads the name or the id of a user.
-func parseUser(text string) (string, error) {
-	if id, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return strconv.FormatUint(id, 10), nil // 007 is 7
-	}
-	return parseName(text)
-}
-
-// matches tells whether the record passes the filters on ports and addresses.
-// The error is for a record, one of a recording, that does not carry them.
-func (f *Filter) matches(record net.ConnectionStat) (bool, error) {
-	local := !f.LocalPorts.isEmpty() || !f.LocalAddresses.isEmpty()
-	remote := !f.RemotePorts.isEmpty() || !f.RemoteAddresses.isEmpty()
-	if local && record.Laddr.Port >= portUnseen || remote && record.Raddr.Port >= portUnseen {
-		return false, errors.New("filters on ports and addresses cannot be applied: the recording does not carry those of every socket")
-	}
-	return (!local || matchesPort(f.LocalPorts, record.Laddr) && matchesAddress(f.LocalAddresses, record.Laddr)) &&
-		(!remote || record.Raddr.Port != 0 && matchesPort(f.RemotePorts, record.Raddr) && matchesAddress(f.RemoteAddresses, record.Raddr)), nil
-}
-
-func matchesPort(ports choice[portRange], end net.Addr) bool {
-	return ports.matches(func(r portRange) bool { return r.first <= end.Port && end.Port <= r.last })
-}
-
-func matchesAddress(networks choice[netip.Prefix], end net.Addr) bool {
-	if networks.isEmpty() {
-		return true
-	}
-	address, err := netip.ParseAddr(end.IP)
-	if err != nil {
-		address = netip.IPv4Unspecified() // lsof has * for any
-	}
-	address = address.Unmap().WithZone("")
-	return networks.matches(func(prefix netip.Prefix) bool { return prefix.Contains(address) })
-}
-
-// matchesProcess tells whether the sockets with this key pass the filter on
-// processes.
-func (f *Filter) matchesProcess(k key, part part) bool {
-	if f.Processes.isEmpty() {
-		return true
-	}
-	return f.Processes.matches(isProcess(processName(k, part)))
-}
-
-// maxComm is how much the kernel keeps of the name of a process on
-// Linux (TASK_COMM_LEN in linux/sched.h, less the final zero).
-const maxComm = 15
-
-// isProcess returns a function that tells whether a name is that of the process,
-// in full or as the kernel keeps it.
-func isProcess(process string) func(string) bool {
-	return func(name string) bool {
-		return name == process || outsideName(name) == process || len(name) == maxComm && strings.HasPrefix(process, outsideName(name))
-	}
-}
-
-// matchesUser tells whether the sockets with this key pass the filter on users.
-func (f *Filter) matchesUser(k key, part part) bool {
-	if f.Users.isEmpty() {
-		return true
-	}
-	user := userName(k, part)
-	return f.Users.matches(func(name string) bool {
-		return isSameName(name, user) || k.uid >= 0 && name == strconv.FormatInt(k.uid, 10)
-	})
-}
-
-// isUser tells whether a name or an id that somebody typed is that of the user
-// with the name.
-func isUser(typed, name string) bool {
-	account, known := userOf(typed)
-	return isSameName(typed, name) || known && isSameName(account, name)
-}
-
-// isSameName compares a name as it was typed with one as it is shown, in any
-// case.
-func isSameName(typed, shown string) bool {
-	return strings.EqualFold(typed, shown) || strings.EqualFold(outsideName(typed), shown)
-}
-
-// checkUsers returns an error where a user of the filter is not known here.
-func (f *Filter) checkUsers(recording *Recording) error {
-	for _, name := range slices.Concat(f.Users.include, f.Users.exclude) {
-		if _, err := strconv.ParseUint(name, 10, 32); err == nil || !isTold(name) {
-			continue
+// tallyHidden counts the sockets that count, or may, whose value in the
+// dimension is hidden.
+func (q *Question) tallyHidden(d *dimension) *tally {
+	t := q.tally(grouping{})
+	t.fields |= d.needs
+	t.asks = func(s *Socket) answer {
+		if !d.isHidden(s) || q.asks(s) == no {
+			return no
 		}
-		if recording != nil {
-			return fmt.Errorf("--user: a recording has the ids of users, not the name %s: use an id", quote(name))
+		return yes
+	}
+	return t
+}
+
+// kind is a type with a status that its sockets can have.
+type kind struct{ socketType, status string }
+
+// kinds returns what can count of the statuses.
+func (q *Question) kinds(of []string) (all []kind) {
+	for _, socketType := range socketTypes {
+		for _, status := range of {
+			if isUDP(socketType) == (status == statusNone) && q.includes(socketType, status) {
+				all = append(all, kind{socketType, status})
+			}
 		}
-		if _, err := user.Lookup(name); err != nil {
-			return fmt.Errorf("--user: unknown user %s: use a name or an id that this host knows", quote(name))
+	}
+	return all
+}
+
+// checkKey returns an error where no socket with the key can ever count. of are
+// the statuses that there are, text is the key as it was typed.
+func (q *Question) checkKey(g grouping, key, text string, of []string) error {
+	s := Socket{Process: hidden, User: hidden, Netns: hidden, Idle: math.MaxInt64, isNamed: true}
+	s.Laddr.IP, s.Raddr.IP, s.Laddr.Port, s.Raddr.Port = hidden, hidden, portHidden, portHidden
+	for i, value := range g.values(key) {
+		if value != "" {
+			g[i].assign(&s, value)
+		}
+	}
+	isOne := func(k kind) bool {
+		return (s.Proto == "" || s.Proto == k.socketType) && (s.Status == "" || s.Status == k.status)
+	}
+	if everything := (&Question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {
+		return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", text)
+	}
+	index := slices.IndexFunc(q.kinds(of), isOne)
+	if index < 0 {
+		return fmt.Errorf("the group %s is left out by what is selected", text)
+	}
+	s.Proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
+	for i := range q.Filters {
+		if q.Filters[i].asks(&s) == no {
+			return fmt.Errorf("the group %s is left out by --%s", text, q.Filters[i].name)
 		}
 	}
 	return nil
 }
 
-// userOf returns the name of the user with the id, false where there is none.
-func userOf(id string) (name string, known bool) {
-	if _, err := strconv.ParseUint(id, 10, 32); err != nil {
-		return "", false
-	}
-	account, err := user.LookupId(id)
-	if err != nil {
-		return "", false
-	}
-	return account.Username, account.Username != ""
+// filter is a list of items for a dimension: something must match an item of
+// include, unless that is empty, and nothing of exclude.
+type filter struct {
+	*dimension
+	typed            string
+	include, exclude []filterItem
 }
 
-// allows tells whether sockets with the value in the dimension can pass the
-// filters.
-func (f *Filter) allows(d Dimension, value string) bool {
-	port, _ := strconv.ParseUint(value, 10, 16)
-	end := net.Addr{IP: value, Port: uint32(port)}
-	switch {
-	case value == unseen:
-		return true
-	case value == nothing && (d == byRemoteAddress || d == byRemotePort):
-		return f.RemoteAddresses.isEmpty() && f.RemotePorts.isEmpty()
-	case d == byLocalPort:
-		return matchesPort(f.LocalPorts, end)
-	case d == byRemotePort:
-		return matchesPort(f.RemotePorts, end)
-	case d == byLocalAddress:
-		return matchesAddress(f.LocalAddresses, end)
-	case d == byRemoteAddress:
-		return matchesAddress(f.RemoteAddresses, end)
-	case d == byProcess:
-		// Thresholds name processes in any case.
-		return f.Processes.matches(isProcess(value)) || f.Processes.matches(func(name string) bool { return isSameName(name, value) })
-	case d == byUser && value != nothing:
-		return f.Users.matches(func(name string) bool { return isUser(name, value) })
+type filterItem struct {
+	text    string
+	matches func(*Socket) bool
+}
+
+// parseFilter reads a list of items. A leading ! excludes one.
+func parseFilter(d *dimension, lists []string) (filter, error) {
+	f := filter{dimension: d, typed: strings.Join(lists, ",")}
+	for _, typed := range splitLists(lists) {
+		text, isExcluded := strings.CutPrefix(typed, "!")
+		matches, err := d.item(text)
+		if err != nil {
+			return filter{}, err
+		}
+		if isExcluded {
+			f.exclude = append(f.exclude, filterItem{text, matches})
+		} else {
+			f.include = append(f.include, filterItem{text, matches})
+		}
 	}
-	return true
+	return f, nil
+}
+
+// splitLists returns the items of lists that are separated by commas.
+func splitLists(lists []string) (items []string) {
+	for _, list := range lists {
+		for item := range strings.SplitSeq(list, ",") {
+			items = append(items, strings.TrimSpace(item))
+		}
+	}
+	return items
+}
+
+func (f *filter) asks(s *Socket) answer {
+	matches := func(item filterItem) bool { return item.matches(s) }
+	switch {
+	case f.isHidden(s) && f.dependsOnHidden():
+		return maybe
+	case f.isRemote && s.Raddr.Port == 0: // there is no peer
+		return no
+	case slices.ContainsFunc(f.exclude, matches) || len(f.include) > 0 && !slices.ContainsFunc(f.include, matches):
+		return no
+	}
+	return yes
+}
+
+// dependsOnHidden tells whether it matters what is behind a hidden value: not
+// where the filter is about hidden values itself, or about none.
+func (f *filter) dependsOnHidden() bool {
+	isHiddenItem := func(item filterItem) bool { return item.text == hidden }
+	isToldItem := func(item filterItem) bool { return isTold(item.text) }
+	return !slices.ContainsFunc(f.include, isHiddenItem) && !slices.ContainsFunc(f.exclude, isHiddenItem) &&
+		(slices.ContainsFunc(f.include, isToldItem) || slices.ContainsFunc(f.exclude, isToldItem))
+}
+
+func portItem(port func(*Socket) *uint32) func(string) (func(*Socket) bool, error) {
+	return func(text string) (func(*Socket) bool, error) {
+		ports, ok := parsePortRange(text)
+		if !ok || ports.first == 0 {
+			return nil, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
+		}
+		return func(s *Socket) bool { return ports.has(*port(s)) }, nil
+	}
+}
+
+func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, error) {
+	return func(typed string) (func(*Socket) bool, error) {
+		network, err := parseNetwork(typed)
+		if err != nil {
+			return nil, err
+		}
+		return func(s *Socket) bool {
+			address, err := netip.ParseAddr(*text(s))
+			if err != nil {
+				address = netip.IPv4Unspecified() // lsof has * for any
+			}
+			return network.Contains(address)
+		}, nil
+	}
+}
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		var address netip.Addr
+		if address, err = netip.ParseAddr(text); err == nil && address.Zone() != "" {
+			err = errors.New("records have no zones")
+		}
+		network = netip.PrefixFrom(address, address.BitLen())
+	}
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%s is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8", quote(text))
+	}
+	if address := network.Addr(); address.Is4In6() && network.Bits() >= 96 {
+		// Records have IPv4-mapped addresses as IPv4.
+		network = netip.PrefixFrom(address.Unmap(), network.Bits()-96)
+	}
+	return network, nil
+}
+
+// maxComm is how much the kernel keeps of the name of a process on Linux
+// (TASK_COMM_LEN in linux/sched.h, less the final zero).
+const maxComm = 15
+
+// processItem matches the name of a process: as it is, as it is shown, or the
+// letters that the kernel keeps of it.
+func processItem(text string) (func(*Socket) bool, error) {
+	if text == "" {
+		return nil, errors.New("a name is empty")
+	}
+	return func(s *Socket) bool {
+		if s.Process == text || !isTold(s.Process) {
+			return s.Process == text
+		}
+		shown := cleanName(s.Process)
+		isShort := len(text) == maxComm && (strings.HasPrefix(s.Process, text) || strings.HasPrefix(shown, text))
+		return shown == text || isShort ||
+			s.isNamed && (folded(cleanName(text)) == folded(shown) || len(shown) == maxComm && strings.HasPrefix(folded(text), folded(shown)))
+	}, nil
+}
+
+// userItem matches a user by id or by any of his names, in any case.
+func userItem(text string) (func(*Socket) bool, error) {
+	if text == "" {
+		return nil, errors.New("a name is empty")
+	}
+	id, isKnown := parseUserID(text)
+	name, _ := parseUserName(text)
+	return func(s *Socket) bool {
+		if isKnown && len(s.Uids) > 0 {
+			return uint32(s.Uids[0]) == id
+		}
+		return strings.EqualFold(s.User, text) || isTold(s.User) && strings.EqualFold(cleanName(s.User), name)
+	}, nil
 }

@@ -1,11 +1,8 @@
 // Command check_network_connections is a monitoring plugin that counts the
 // sockets of a host by type and status and compares the counts with ranges.
 //
-// The data flows one way: flags (config.go, filter.go) → records
-// (connections_*.go, fixture.go) → groups (connections.go, groups.go) → verdict
-// (threshold.go) → text (report.go). ephemeral.go counts what is judged besides
-// groups, culprits.go what is said of a violation, and unseen.go knows what must
-// not be answered.
+// The data flows one way: flags (config.go) → dumps of sockets (read_*.go,
+// recording.go) → counts (count.go) → verdicts (judge.go) → text (report.go).
 package main
 
 import (
@@ -31,19 +28,20 @@ func main() {
 	defer check.CatchPanic()
 
 	config, err := parseArguments(os.Args[1:])
-	if err != nil {
+	switch {
+	case err != nil:
 		exit(check.Unknown, errorText(err))
-	}
-	if config.Answer != "" {
-		exit(check.Unknown, config.Answer)
-	}
-	if config.Debug {
+	case config.Help:
+		exit(check.Unknown, usage())
+	case config.Version:
+		exit(check.Unknown, programName+" version "+version()+"\n")
+	case config.Debug:
 		check.PrintStack = true
 		config.Log = debugLog{os.Stderr}
 		config.Log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
 	}
 	go check.HandleTimeout(int(config.Timeout / time.Second))
-	// Where nobody takes the output, writing it would not end either.
+	// Writing to a full pipe blocks for ever, so exit hard one second after the timeout.
 	time.AfterFunc(config.Timeout+time.Second, func() { check.BaseExit(check.Unknown) })
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
@@ -58,44 +56,58 @@ func main() {
 	exit(state, output)
 }
 
+// reader tells what is to be read for tallies: a recording, or this host.
+type reader interface {
+	dumps(context.Context, []*tally) []dump
+}
+
 // runCheck counts and judges, and returns the state and the whole output.
-func runCheck(ctx context.Context, config Config) (check.Status, string, error) {
-	if err := config.Filter.checkUsers(config.Recording); err != nil {
-		return check.Unknown, "", err
-	}
+func runCheck(ctx context.Context, config *Config) (check.Status, string, error) {
 	started := time.Now()
-	reader, err := partsOf(config)
+	from, limits, err := open(config)
 	if err != nil {
 		return check.Unknown, "", err
 	}
-	parts := func(config Config) []part { return reader(ctx, config) }
-	reading, err := count(parts(config), config)
-	if err == nil {
-		err = reading.hidden(config)
+	spots := config.blindSpots()
+	tallies := []*tally{config.Question.tally(config.Levels.by)}
+	for _, l := range limits {
+		tallies = append(tallies, l.tally())
 	}
+	tallies = append(tallies, config.tallyHidden(spots)...)
+	found, err := count(from.dumps(ctx, tallies), tallies...)
 	if err != nil {
 		return check.Unknown, "", err
 	}
 	duration := took(started)
-	var ports *EphemeralPorts
-	if config.names(ephemeralGroup) {
-		if ports, err = ephemeralPorts(parts, config); err != nil {
-			return check.Unknown, "", err
-		}
+	for i, spot := range spots {
+		spot.sockets, _ = found.counts[1+len(limits)+i].sum()
 	}
-	items := judge(reading.Groups, ports, config)
-	if !config.AlwaysOK && isDoubtful(items, config) {
-		return check.Unknown, "", errors.New("the verdict depends on what is not seen: " + reading.unseenText(config))
+	r := config.Levels.judge(found.counts[0], limits, found.counts[1:])
+	if err := spots.check(config, r); err != nil {
+		return check.Unknown, "", err
 	}
-	state, output := report(items, append(details(ctx, reader, items, config), notes(reading, duration, config)...), config)
+	state, output := report(r, append(details(ctx, from, config, r), notes(config, found, spots, duration)...), config)
 	return state, output, nil
+}
+
+// open returns what reads the sockets, and the limits that are judged.
+func open(config *Config) (reader, []limit, error) {
+	if config.Recording != nil {
+		return config.Recording, nil, nil
+	}
+	live, err := openHost(config)
+	if err != nil || !config.Levels.names(ephemeralGroup) {
+		return live, nil, err
+	}
+	ports, err := live.ephemeralPorts()
+	return live, []limit{ports}, err
 }
 
 // details returns the culprits, or why they cannot be told. They may take half
 // of the time that is left: what was judged must not be lost over them.
-func details(ctx context.Context, reader partsReader, items []Item, config Config) []string {
-	groups := worstGroups(items)
-	if config.NoDetails || len(groups) == 0 {
+func details(ctx context.Context, from reader, config *Config, r *results) []string {
+	all := config.violations(r)
+	if config.NoDetails || len(all) == 0 {
 		return nil
 	}
 	if deadline, set := ctx.Deadline(); set {
@@ -103,50 +115,31 @@ func details(ctx context.Context, reader partsReader, items []Item, config Confi
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	type answer struct {
-		lines []string
-		err   error
-	}
-	done := make(chan answer, 1)
+	var lines []string
+	done := make(chan error, 1)
 	go func() { // not all that it waits for looks at the context
-		var a answer
+		var err error
 		defer func() {
 			if fault := recover(); fault != nil {
-				a.err = fmt.Errorf("fault %v", fault)
+				err = fmt.Errorf("fault %v", fault)
 			}
-			done <- a
+			done <- err
 		}()
-		a.lines, a.err = culprits(func(config Config) []part { return reader(ctx, config) }, groups, config)
+		lines, err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.asksFor(byProcess))
 	}()
-	var a answer
+	var err error
 	select {
-	case a = <-done:
+	case err = <-done:
 	case <-ctx.Done():
-		a.err = ctx.Err()
+		err = ctx.Err()
 	}
 	switch {
-	case errors.Is(a.err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
 		return []string{"who holds the sockets cannot be told in time"}
-	case a.err != nil:
-		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
+	case err != nil:
+		return []string{"who holds the sockets cannot be told: " + err.Error()}
 	}
-	return a.lines
-}
-
-// partsReader returns what is to be read for a configuration, until the context
-// ends.
-type partsReader func(context.Context, Config) []part
-
-// partsOf returns the reader of the recording where one is given, else of the
-// live system.
-func partsOf(config Config) (partsReader, error) {
-	if config.Recording != nil {
-		return func(_ context.Context, config Config) []part {
-			return []part{{sources: []source{{"the recording", config.Recording.records()}}}}
-		}, nil
-	}
-	host, err := findHost(config)
-	return host.parts, err
+	return lines
 }
 
 // exit prints the text and ends the program with the state. A text that could

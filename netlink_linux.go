@@ -1,19 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
-	"iter"
+	"math/rand/v2"
 	"os"
-	"syscall"
+	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// messageBufferSize is more than the kernel puts into one datagram of a dump: so
-// much less its own overhead (netlink_recvmsg in net/netlink/af_netlink.c).
-const messageBufferSize = 32 << 10
+// datagramSize is more than the kernel puts into one datagram of a dump: so much
+// less its own overhead (netlink_recvmsg in net/netlink/af_netlink.c).
+const datagramSize = 32 << 10
 
 var (
 	errNotAsked    = errors.New("the kernel answered something that was not asked")
@@ -21,127 +21,119 @@ var (
 	errCutOff      = errors.New("the kernel sent a message that is cut off")
 )
 
-// ask sends the request for a dump and yields the bodies of the messages up
-// to the end of it. A body is good until the next one is asked for: nothing is
-// copied, which netlink.Conn.ReceiveIter does with every datagram. Whatever is
-// not a whole answer to just this request ends in an error.
-func ask(conn *netlink.Conn, request netlink.Message) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		sent, err := conn.Send(request)
+// dialNetlink returns a socket to ask the kernel of this network namespace about
+// sockets by, which gives up waiting when the context ends.
+func dialNetlink(ctx context.Context) (socket int, err error) {
+	socket, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if deadline, isSet := ctx.Deadline(); isSet {
+		limit := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
+		err = unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+	}
+	return socket, err
+}
+
+// ask sends a request for a dump, and calls the function with the body of each
+// message of the answer: a struct nlmsghdr (include/uapi/linux/netlink.h) stands
+// in front of it. A body is good until the function returns, as nothing is
+// copied. Whatever is not a whole answer to just this request is an error.
+func ask(ctx context.Context, socket int, kind uint16, request []byte, do func(body []byte) error) error {
+	order, sequence := binary.NativeEndian, rand.Uint32()
+	header := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(request)))
+	header = order.AppendUint16(order.AppendUint16(header, kind), unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	header = order.AppendUint32(order.AppendUint32(header, sequence), 0)
+	if _, err := unix.Write(socket, append(header, request...)); err != nil {
+		return err
+	}
+	buffer := make([]byte, datagramSize)
+	for {
+		size, err := receive(ctx, socket, buffer)
 		if err != nil {
-			yield(nil, err)
-			return
+			return err
 		}
-		raw, err := conn.SyscallConn()
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		receive := receiver(raw)
-		for {
-			datagram, err := receive()
-			for first := true; err == nil && (first || len(datagram) > 0); first = false {
-				var next message
-				next, datagram, err = splitMessage(datagram)
-				if err == nil {
-					err = next.fault(sent.Header.Sequence)
-				}
-				if err == nil && (next.kind == netlink.Done || !yield(next.body, nil)) {
-					return
-				}
+		for rest := buffer[:size]; len(rest) > 0 || size == 0; {
+			if len(rest) < unix.SizeofNlMsghdr {
+				return errCutOff
 			}
-			if err != nil {
-				yield(nil, err)
-				return
+			length := order.Uint32(rest)
+			if length < unix.SizeofNlMsghdr || uint64(length) > uint64(len(rest)) {
+				return errCutOff
 			}
+			flags, body := order.Uint16(rest[6:]), rest[unix.SizeofNlMsghdr:length]
+			isEnd, err := checkMessage(order.Uint16(rest[4:]), kind, flags, body, order.Uint32(rest[8:]) == sequence)
+			if err == nil && !isEnd {
+				err = do(body)
+			}
+			if err != nil || isEnd {
+				return err
+			}
+			rest = rest[min(aligned(int(length)), len(rest)):]
 		}
 	}
 }
 
-// receiver returns a function that waits for the next datagram and returns it,
-// always in the same buffer.
-func receiver(raw syscall.RawConn) func() ([]byte, error) {
-	buffer := make([]byte, messageBufferSize)
-	var size int
-	var failure error
-	read := func(fd uintptr) bool {
-		for {
-			size, failure = unix.Read(int(fd), buffer)
-			if !errors.Is(failure, unix.EINTR) {
-				return !errors.Is(failure, unix.EAGAIN)
-			}
+// checkMessage returns an error unless the message is a socket or the end of the
+// dump that was asked for.
+func checkMessage(kind, wanted, flags uint16, body []byte, isAnswer bool) (isEnd bool, err error) {
+	isEnd = kind == unix.NLMSG_DONE
+	switch {
+	case !isAnswer:
+		return false, errNotAsked
+	case isEnd || kind == unix.NLMSG_ERROR: // both begin with an error number, which is negative
+		if len(body) < 4 {
+			return false, errCutOff
+		}
+		if number := int32(binary.NativeEndian.Uint32(body)); number != 0 {
+			return false, unix.Errno(-number)
 		}
 	}
-	return func() ([]byte, error) {
-		err := raw.Read(read)
+	switch {
+	case !isEnd && kind != wanted || flags&unix.NLM_F_MULTI == 0:
+		return false, errNotAsked
+	case flags&unix.NLM_F_DUMP_INTR != 0:
+		return false, errInterrupted
+	}
+	return isEnd, nil
+}
+
+// receive waits for the next datagram and returns its size.
+func receive(ctx context.Context, socket int, buffer []byte) (size int, err error) {
+	for {
+		size, err = unix.Read(socket, buffer)
 		switch {
-		case err != nil:
-			return nil, err
-		case failure != nil:
-			return nil, os.NewSyscallError("read", failure)
-		case size == len(buffer): // no datagram of the kernel is as large, so more may have been cut off
-			return nil, errCutOff
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN) || ctx.Err() != nil:
+			return 0, context.DeadlineExceeded
+		case err == nil && size == len(buffer): // no datagram of the kernel is as large, so more may have been cut off
+			return 0, errCutOff
 		}
-		return buffer[:size], nil
+		return size, os.NewSyscallError("read", err)
 	}
-}
-
-// message is a struct nlmsghdr of include/uapi/linux/netlink.h and what is
-// behind it.
-type message struct {
-	kind     netlink.HeaderType
-	flags    netlink.HeaderFlags
-	sequence uint32
-	body     []byte
-}
-
-// splitMessage returns the first message of a datagram, and the rest.
-func splitMessage(datagram []byte) (first message, rest []byte, err error) {
-	if len(datagram) < unix.SizeofNlMsghdr {
-		return message{}, nil, errCutOff
-	}
-	length := binary.NativeEndian.Uint32(datagram)
-	if length < unix.SizeofNlMsghdr || uint64(length) > uint64(len(datagram)) {
-		return message{}, nil, errCutOff
-	}
-	first = message{
-		kind:     netlink.HeaderType(binary.NativeEndian.Uint16(datagram[4:])),
-		flags:    netlink.HeaderFlags(binary.NativeEndian.Uint16(datagram[6:])),
-		sequence: binary.NativeEndian.Uint32(datagram[8:]),
-		body:     datagram[unix.SizeofNlMsghdr:length],
-	}
-	return first, datagram[min(aligned(int(length)), len(datagram)):], nil
 }
 
 // aligned returns where the next message or attribute begins behind one of that
 // length (NLMSG_ALIGN in include/uapi/linux/netlink.h).
 func aligned(length int) int { return (length + 3) &^ 3 }
 
-// fault returns an error unless the message is a socket or the end of the dump
-// that was asked for with this sequence number.
-func (m message) fault(sequence uint32) error {
-	switch {
-	case m.sequence != sequence:
-		return errNotAsked
-	case m.kind == netlink.Error || m.kind == netlink.Done:
-		// Both begin with an error number, which is negative.
-		if len(m.body) < 4 {
-			return errCutOff
+// findAttribute returns the content of the attribute of that type among those
+// behind a message, nil where it is not there. Each begins with a struct nlattr
+// (include/uapi/linux/netlink.h): its length and its type.
+func findAttribute(attributes []byte, wanted uint16) ([]byte, error) {
+	for rest := attributes; len(rest) > 0; {
+		if len(rest) < unix.SizeofNlAttr {
+			return nil, errCutOff
 		}
-		if number := int32(binary.NativeEndian.Uint32(m.body)); number != 0 {
-			return syscall.Errno(-number)
+		length := int(binary.NativeEndian.Uint16(rest))
+		if length < unix.SizeofNlAttr || length > len(rest) {
+			return nil, errCutOff
 		}
-		if m.kind == netlink.Error {
-			return errNotAsked
+		if binary.NativeEndian.Uint16(rest[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == wanted {
+			return rest[unix.SizeofNlAttr:length], nil
 		}
-	case m.kind != unix.SOCK_DIAG_BY_FAMILY:
-		return errNotAsked
+		rest = rest[min(aligned(length), len(rest)):]
 	}
-	switch {
-	case m.flags&netlink.Multi == 0:
-		return errNotAsked
-	case m.flags&netlink.DumpInterrupted != 0:
-		return errInterrupted
-	}
-	return nil
+	return nil, nil
 }

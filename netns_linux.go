@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,10 @@ import (
 // netnsFolder is where iproute2 keeps the names of network namespaces.
 const netnsFolder = "/run/netns"
 
+// errVanished says that a network namespace is no longer there, and no longer
+// of interest.
+var errVanished = errors.New("the network namespace is gone")
+
 // namespace is a network namespace. The zero value is that of this process.
 type namespace struct {
 	name  string   // "" where nobody needs it
@@ -30,44 +35,37 @@ type namespace struct {
 	mayVanish bool
 }
 
+func (n namespace) isOwn() bool { return len(n.paths) == 0 }
+
 // open returns a descriptor of the namespace. The error is errVanished where
 // nothing stands for it any more and nobody needs it.
 func (n namespace) open() (*os.File, error) {
-	var failure error
+	failure := errors.New("the network namespace is gone")
+	if n.mayVanish {
+		failure = errVanished
+	}
 	for _, path := range n.paths {
 		file, err := os.Open(path)
 		if err != nil {
 			if !isGone(err) {
-				failure = err
+				failure = netnsRights(err)
 			}
 			continue
 		}
 		// The process id may belong to another process by now.
-		if inode, err := inodeOf(file); err == nil && inode == n.inode {
+		if info, err := file.Stat(); err == nil && inodeOf(info) == n.inode {
 			return file, nil
 		}
 		_ = file.Close()
 	}
-	switch {
-	case failure != nil:
-		return nil, failure
-	case n.mayVanish:
-		return nil, errVanished
-	}
-	return nil, errors.New("the network namespace is gone")
+	return nil, failure
 }
 
-func inodeOf(file *os.File) (uint64, error) {
-	var status unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &status); err != nil {
-		return 0, err
-	}
-	return status.Ino, nil
-}
+func inodeOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
 
 // within runs the function in the namespace.
 func (n namespace) within(do func() error) error {
-	if len(n.paths) == 0 {
+	if n.isOwn() {
 		return do()
 	}
 	file, err := n.open()
@@ -87,71 +85,83 @@ func (n namespace) within(do func() error) error {
 	return <-done
 }
 
-// netnsRights names the rights that are missing, where that is the error.
-func netnsRights(err error) error {
-	if errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 {
-		return errors.New("not even root may read this network namespace here")
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return errors.New("reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file")
-	}
-	return err
+// dial returns a socket to ask the kernel about the sockets of the namespace by.
+func (n namespace) dial(ctx context.Context) (socket int, err error) {
+	err = n.within(func() (err error) {
+		socket, err = dialNetlink(ctx)
+		return err
+	})
+	return socket, err
 }
 
-// namespaces returns the network namespaces that --netns asks for, each once.
-// They have names where they are needed to tell them apart.
-func namespaces(wanted string, needNames bool) ([]namespace, error) {
+// netnsRights names the rights that are missing, where that is the error.
+func netnsRights(err error) error {
+	switch {
+	case !errors.Is(err, fs.ErrPermission):
+		return err
+	case os.Geteuid() == 0:
+		return errors.New("not even root may read this network namespace here")
+	}
+	return errors.New("reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file")
+}
+
+// namespaceFinder finds network namespaces.
+type namespaceFinder struct {
+	procfs
+	folder string // with the names that were given
+}
+
+// find returns the namespaces that --netns asks for, each once. They have names
+// where they are needed.
+func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error) {
 	if wanted == netnsSelf && !needNames {
 		return []namespace{{}}, nil
 	}
-	own, err := os.Stat("/proc/self/ns/net")
+	info, err := os.Stat(filepath.Join(string(f.procfs), "self/ns/net"))
 	if err != nil {
 		return nil, fmt.Errorf("the network namespace is not known: %w", err)
 	}
-	if wanted == netnsAll {
-		return allNamespaces(inodeOfInfo(own))
+	own := inodeOf(info)
+	switch wanted {
+	case netnsAll:
+		return f.all(own)
+	case netnsSelf:
+		return []namespace{{inode: own, name: f.nameOf(namespace{inode: own})}}, nil
 	}
-	one := namespace{inode: inodeOfInfo(own)}
-	if wanted != netnsSelf {
-		if one, err = findNamespace(wanted, inodeOfInfo(own)); err != nil {
-			return nil, err
-		}
+	one, err := f.one(wanted, own)
+	if err != nil {
+		return nil, fmt.Errorf("--netns: %s: %w", quote(wanted), err)
 	}
 	if needNames {
-		one.name = nameOf(one)
+		one.name = f.nameOf(one)
 	}
 	return []namespace{one}, nil
 }
 
-func inodeOfInfo(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
-
-// findNamespace returns the namespace for a name, a process id or a path. own
-// is the inode of ours, which needs no rights.
-func findNamespace(wanted string, own uint64) (namespace, error) {
-	path := filepath.Join(netnsFolder, wanted)
+// one returns the namespace for a name, a process id or a path. own is the inode
+// of ours, which needs no rights.
+func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
+	path := filepath.Join(f.folder, wanted)
 	if strings.Contains(wanted, "/") {
 		path = wanted
 	} else if pid, err := strconv.ParseInt(wanted, 10, 32); err == nil && !isNamespace(path) {
-		path = procPath(int32(pid), "ns/net")
-		if netns, err := netnsOf(int32(pid)); err == nil && netns == ownNetns() {
+		path = f.path(int32(pid), "ns/net")
+		if id, err := f.netnsID(int32(pid)); err == nil && id == f.ownID() {
 			return namespace{inode: own}, nil
 		}
-	}
-	fault := func(what string) (namespace, error) {
-		return namespace{}, fmt.Errorf("--netns: %s: %s", quote(wanted), what)
 	}
 	info, err := os.Stat(path)
 	switch {
 	case isGone(err):
-		return fault("there is no network namespace of this name, process id or path")
+		return namespace{}, errors.New("there is no network namespace of this name, process id or path")
 	case err != nil:
-		return fault(netnsRights(cause(err)).Error())
+		return namespace{}, netnsRights(cause(err))
 	case !isNamespace(path):
-		return fault("this is not a network namespace")
-	case inodeOfInfo(info) == own:
+		return namespace{}, errors.New("this is not a network namespace")
+	case inodeOf(info) == own:
 		return namespace{inode: own}, nil
 	}
-	return namespace{inode: inodeOfInfo(info), paths: []string{path}}, nil
+	return namespace{inode: inodeOf(info), paths: []string{path}}, nil
 }
 
 // isNamespace tells whether the file stands for a namespace; what is left of
@@ -161,194 +171,173 @@ func isNamespace(path string) bool {
 	return unix.Statfs(path, &status) == nil && int64(status.Type) == unix.NSFS_MAGIC
 }
 
-// allNamespaces returns every network namespace that has a name under
-// /run/netns or a process in it. own is the inode of ours.
-func allNamespaces(own uint64) ([]namespace, error) {
-	given, err := givenNames()
+// all returns every network namespace that was given a name or has a process in
+// it. own is the inode of ours.
+func (f namespaceFinder) all(own uint64) ([]namespace, error) {
+	given, err := f.givenNames()
+	if err == nil && f.hidesProcesses() {
+		err = fs.ErrPermission
+	}
 	if err != nil {
 		return nil, netnsRights(err)
 	}
-	if !seesAllProcesses() {
+	if !f.seesAll() {
 		return nil, errors.New("not all network namespaces are seen from a PID namespace, that of a container: run the check on the host, or give the container --pid=host")
 	}
-	if _, err := os.Stat("/proc/1"); err != nil {
-		return nil, netnsRights(fs.ErrPermission) // processes are hidden (hidepid, see proc(5))
-	}
-	populations, err := populations()
+	populations, err := f.populations()
 	if err != nil {
 		return nil, err
 	}
 	var all []namespace
-	var oldest []int32 // of each, 0 where the name was given
-	for netns, population := range populations {
-		space := namespace{inode: population.inode, paths: population.paths, mayVanish: true}
-		if netns == ownNetns() {
+	for id, p := range populations {
+		space := namespace{inode: p.inode, paths: p.paths, mayVanish: true}
+		switch {
+		case id == f.ownID():
 			space = namespace{inode: own}
-		} else if space.inode == 0 {
-			return nil, netnsRights(fs.ErrPermission)
+		case space.inode == 0 && p.denied != nil:
+			return nil, netnsRights(p.denied)
+		case space.inode == 0: // all of its processes have ended meanwhile
+			continue
 		}
-		first := int32(0)
-		if space.name = given[space.inode]; space.name != "" {
-			if len(space.paths) > 0 { // the name may outlive the processes
-				space.paths = append(space.paths, filepath.Join(netnsFolder, space.name))
-			}
-			space.name = outsideName(space.name)
-		} else {
-			first = population.oldest
-			space.name = readProcessName(first)
+		if space.name = given[space.inode]; space.name == "" {
+			space.name = f.name(p.oldest)
+		} else if !space.isOwn() { // the name may outlive the processes
+			space.paths = append(space.paths, filepath.Join(f.folder, space.name))
 		}
 		delete(given, space.inode)
-		all, oldest = append(all, space), append(oldest, first)
+		all = append(all, space)
 	}
 	for inode, name := range given {
-		all = append(all, namespace{name: outsideName(name), inode: inode, paths: []string{filepath.Join(netnsFolder, name)}, mayVanish: true})
-		oldest = append(oldest, 0)
+		all = append(all, namespace{name: name, inode: inode, paths: []string{filepath.Join(f.folder, name)}, mayVanish: true})
 	}
-	tellApart(all, oldest)
 	slices.SortFunc(all, func(a, b namespace) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.inode, b.inode)) })
 	return all, nil
 }
 
-// tellApart adds the id of the oldest process to names that several namespaces
-// have after it.
-func tellApart(all []namespace, oldest []int32) {
-	taken := map[string]int{}
-	for _, space := range all {
-		taken[space.name]++
-	}
-	for i, space := range all {
-		if taken[space.name] > 1 && oldest[i] != 0 {
-			all[i].name = fmt.Sprintf("%s-%d", space.name, oldest[i])
-		}
-	}
-}
-
-// givenNames returns the names under /run/netns, by the inode of the namespace.
-func givenNames() (map[uint64]string, error) {
+// givenNames returns the names in the folder, by the inode of the namespace.
+func (f namespaceFinder) givenNames() (map[uint64]string, error) {
 	names := map[uint64]string{}
-	entries, err := os.ReadDir(netnsFolder)
+	entries, err := os.ReadDir(f.folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		path := filepath.Join(netnsFolder, entry.Name())
+		path := filepath.Join(f.folder, entry.Name())
 		info, err := os.Stat(path)
 		if err != nil && !isGone(err) {
 			return nil, err
 		}
 		if err == nil && isNamespace(path) {
-			names[inodeOfInfo(info)] = entry.Name()
+			names[inodeOf(info)] = givenName(entry.Name())
 		}
 	}
 	return names, nil
 }
 
-// nameOf returns the name of a namespace: the one under /run/netns, else that
-// of the oldest process in it, or "" where it cannot be told.
-func nameOf(space namespace) string {
-	if given, err := givenNames(); err == nil && given[space.inode] != "" {
-		return outsideName(given[space.inode])
+// nameOf returns the name of a namespace: the one that was given, else that of
+// the oldest process in it, hidden where it cannot be told.
+func (f namespaceFinder) nameOf(space namespace) string {
+	if given, err := f.givenNames(); err == nil && given[space.inode] != "" {
+		return given[space.inode]
 	}
-	populations, err := populations()
+	populations, err := f.populations()
 	if err != nil {
-		return ""
+		return hidden
 	}
-	for netns, population := range populations {
-		if population.inode == space.inode || len(space.paths) == 0 && netns == ownNetns() {
-			return readProcessName(population.oldest)
+	for id, p := range populations {
+		if p.inode == space.inode || space.isOwn() && id == f.ownID() {
+			return f.name(p.oldest)
 		}
 	}
-	return ""
+	return hidden
 }
 
 // population is the processes in a network namespace.
 type population struct {
 	inode   uint64   // of the namespace, 0 where no process lets us see it
 	paths   []string // /proc/PID/ns/net of the processes that let us
+	denied  error    // why another one does not
 	oldest  int32    // process id
 	started uint64   // when the oldest began, in clock ticks after boot
 }
 
-// populations returns the processes of each network namespace, by netnsOf.
-func populations() (map[uint64]*population, error) {
+// populations returns the processes of each network namespace, by netnsID.
+func (f namespaceFinder) populations() (map[uint64]*population, error) {
 	all := map[uint64]*population{}
-	return all, eachProcess(func(pid int32) error {
-		started, err := startOf(pid)
+	err := f.processes(func(pid int32) error {
+		thread, id, err := f.liveThread(pid)
 		if isGone(err) {
 			return nil
 		}
 		if err != nil {
 			return netnsRights(err)
 		}
-		netns, err := netnsOf(pid)
-		if isGone(err) {
-			// The first thread has ended, see walk.
-			ids, fault := threads(pid)
-			if fault != nil {
-				return netnsRights(fault)
-			}
-			for _, thread := range ids {
-				if netns, err = netnsOf(thread); err == nil {
-					pid = thread
-					break
-				}
-			}
+		p := all[id]
+		if p == nil {
+			p = &population{}
+			all[id] = p
 		}
-		if isGone(err) {
+		path := f.path(thread, "ns/net")
+		info, err := os.Stat(path)
+		switch {
+		case isGone(err):
 			return nil
-		}
-		if err != nil {
-			return netnsRights(err)
-		}
-		if all[netns] == nil {
-			all[netns] = &population{}
-		}
-		p := all[netns]
-		if p.oldest == 0 || started < p.started {
-			p.oldest, p.started = pid, started
-		}
-		path := procPath(pid, "ns/net")
-		if info, err := os.Stat(path); err == nil {
-			p.inode = inodeOfInfo(info)
+		case err != nil:
+			p.denied = err
+		default:
+			p.inode = inodeOf(info)
 			p.paths = append(p.paths, path)
+		}
+		if started := f.started(pid); p.oldest == 0 || started < p.started {
+			p.oldest, p.started = pid, started
 		}
 		return nil
 	})
+	return all, err
 }
 
-// netnsOf returns a number that tells the network namespace of a process from
+// liveThread returns a thread of the process that has not ended, as the first
+// one can before the others, and its netnsID.
+func (p procfs) liveThread(pid int32) (thread int32, id uint64, err error) {
+	if id, err = p.netnsID(pid); !isGone(err) {
+		return pid, id, err
+	}
+	ids, err := p.threads(pid)
+	for _, thread := range ids {
+		if id, err := p.netnsID(thread); err == nil {
+			return thread, id, nil
+		}
+	}
+	return 0, 0, cmp.Or(err, error(unix.ESRCH))
+}
+
+// netnsID returns a number that tells the network namespace of a process from
 // others: the inode of one of its files under /proc/PID/net, which everybody
 // may see, unlike /proc/PID/ns/net.
-func netnsOf(pid int32) (uint64, error) {
-	info, err := os.Stat(procPath(pid, "net/dev"))
+func (p procfs) netnsID(pid int32) (uint64, error) {
+	info, err := os.Stat(p.path(pid, "net/dev"))
 	if err != nil {
 		return 0, err
 	}
-	return inodeOfInfo(info), nil
+	return inodeOf(info), nil
 }
 
-func ownNetns() uint64 {
-	netns, _ := netnsOf(int32(os.Getpid()))
-	return netns
-}
-
-// startOf returns when the process began, in clock ticks after boot.
-func startOf(pid int32) (uint64, error) {
-	content, err := os.ReadFile(procPath(pid, "stat"))
+func (p procfs) ownID() uint64 {
+	info, err := os.Stat(filepath.Join(string(p), "self/net/dev"))
 	if err != nil {
-		return 0, err
-	}
-	return parseStart(string(content)), nil
-}
-
-// parseStart returns field 22 of /proc/PID/stat, see proc_pid_stat(5). The
-// second field, the name of the process, may hold anything.
-func parseStart(stat string) uint64 {
-	_, rest, _ := cutLast(stat, ")")
-	fields := strings.Fields(rest)
-	if len(fields) < 20 {
 		return 0
 	}
-	started, _ := strconv.ParseUint(fields[19], 10, 64)
-	return started
+	return inodeOf(info)
+}
+
+// started returns when the process began, in clock ticks after boot: field 22
+// of /proc/PID/stat, see proc_pid_stat(5). The second field, the name of the
+// process, may hold anything.
+func (p procfs) started(pid int32) (ticks uint64) {
+	content, _ := os.ReadFile(p.path(pid, "stat"))
+	_, rest, _ := cutLast(string(content), ")")
+	if fields := strings.Fields(rest); len(fields) >= 20 {
+		ticks, _ = strconv.ParseUint(fields[19], 10, 64)
+	}
+	return ticks
 }

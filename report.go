@@ -3,153 +3,215 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"sort"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/NETWAYS/go-check"
 )
 
-// report returns the worst state of the items and the whole output: the first
-// line with the performance data, then the notes, a line each, as in the
-// Monitoring Plugins guidelines
-// (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
-func report(items []Item, notes []string, config Config) (check.Status, string) {
-	state := check.OK
-	for _, item := range items {
-		state = check.WorstState(state, item.State)
-	}
+// The most that NRPE 4 delivers whole, in bytes (measured), and less than any
+// group takes of it.
+const (
+	maxOutput = 65504
+	minGroup  = 4
+)
+
+// report returns the state and the whole output: the first line with the
+// performance data, then the details, a line each, as in the Monitoring Plugins
+// guidelines (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
+func report(r *results, details []string, config *Config) (check.Status, string) {
+	p := page{config: config, results: r, details: details, state: r.verdict().least, isTwice: config.Levels.by.twice(r.groups)}
 	if config.AlwaysOK {
-		state = check.OK
+		p.state = check.OK
 	}
-	// Behind the groups are the ephemeral ports and the total.
-	last := len(items)
-	for last > 0 && items[last-1].Group.isTotal() {
-		last--
-	}
-	groups, others := items[:last], items[last:]
-	most := min(len(groups), maxOutput/minItem)
-	if !config.By.isPlain() {
-		slices.SortStableFunc(groups, func(a, b Item) int { return cmp.Compare(b.State, a.State) })
+	most := min(len(r.groups), maxOutput/minGroup)
+	if !config.Levels.by.isPlain() {
+		slices.SortStableFunc(r.groups, func(a, b group) int { return cmp.Compare(b.least, a.least) })
 		if config.Top > 0 {
 			most = min(most, config.Top)
 		}
-		most += namedFirst(groups[most:], config.Expected)
+		most += namedFirst(r.groups[most:])
 	}
-	// The largest number of groups that fits.
-	fits := func(most int) int {
-		return sort.Search(most, func(n int) bool { return len(render(state, groups, n+1, others, notes, config)) > maxOutput })
-	}
-	n := fits(most)
+	n := p.fits(most)
 	if n < most {
-		namedFirst(groups, config.Expected)
-		n = fits(most)
+		namedFirst(r.groups)
+		n = p.fits(most)
 	}
-	return state, render(state, groups, n, others, notes, config)
+	return p.state, p.render(n)
 }
 
 // namedFirst moves the groups that a threshold names to the front: these are of
 // interest however small they are. It returns how many there are.
-func namedFirst(groups []Item, named []Group) int {
-	if len(named) == 0 {
-		return 0
-	}
-	var first, others []Item
-	for _, item := range groups {
-		if slices.ContainsFunc(named, item.Group.is) {
-			first = append(first, item)
-		} else {
-			others = append(others, item)
+func namedFirst(groups []group) (named int) {
+	slices.SortStableFunc(groups, func(a, b group) int {
+		switch {
+		case a.isNamed == b.isNamed:
+			return 0
+		case a.isNamed:
+			return -1
+		}
+		return 1
+	})
+	for _, g := range groups {
+		if g.isNamed {
+			named++
 		}
 	}
-	copy(groups, slices.Concat(first, others))
-	return len(first)
+	return named
 }
 
-// maxOutput is the most that NRPE 4 delivers whole, in bytes (measured), and
-// minItem less than any item takes of it.
-const (
-	maxOutput = 65504
-	minItem   = 4
-)
+// page is an output in the making.
+type page struct {
+	*results
+	config  *Config
+	details []string
+	state   check.Status
+	isTwice map[string]bool // the labels that several groups have
+
+	texts    []string
+	perfdata check.PerfdataList
+}
+
+// twice returns the labels that several groups have. Only names that others
+// choose can look alike.
+func (g grouping) twice(groups []group) map[string]bool {
+	if !slices.ContainsFunc(g, func(d *dimension) bool { return d.isFree }) {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, one := range groups {
+		label := g.label(one.key)
+		_, isThere := seen[label]
+		seen[label] = isThere
+	}
+	return seen
+}
+
+// fits returns the largest number of groups, up to most, with which the output
+// can be delivered.
+func (p page) fits(most int) int {
+	return sort.Search(most, func(n int) bool { return len(p.render(n+1)) > maxOutput })
+}
 
 // render returns the whole output with the first n groups and the sum of the
 // rest.
-func render(state check.Status, groups []Item, n int, others []Item, notes []string, config Config) string {
-	var texts []string
-	var perfdata check.PerfdataList
-	add := func(item Item) {
-		text := cmp.Or(item.Text, fmt.Sprintf("%s: %d", item.Group.Text, item.Group.Count))
-		if item.State != check.OK {
-			text += " [" + item.State.String() + "]"
-		}
-		texts = append(texts, text)
-		perfdata.Add(&check.Perfdata{
-			Label: item.Label,
-			Value: item.Value,
-			Uom:   item.Unit,
-			Warn:  perfdataRange(item.Warning),
-			Crit:  perfdataRange(item.Critical),
-			Min:   0,
-			Max:   item.Max,
-		})
+func (p page) render(n int) string {
+	for _, g := range p.groups[:n] {
+		p.addGroup(g)
 	}
-	for _, item := range groups[:n] {
-		add(item)
-	}
-	if n < len(groups) {
-		sockets := 0
-		for _, item := range groups[n:] {
-			sockets += item.Group.Count
+	if rest := p.groups[n:]; len(rest) > 0 {
+		known, more := 0, 0
+		for _, g := range rest {
+			known += g.known
+			more += g.hidden
 		}
-		rest := fmt.Sprintf("(+%d more: %d)", len(groups)-n, sockets)
+		text := fmt.Sprintf("(+%d more: %s)", len(rest), countText(known, more))
 		if n > 0 {
-			texts[n-1] += " " + rest
+			p.texts[n-1] += " " + text
 		} else {
-			texts = append(texts, rest)
+			p.texts = append(p.texts, text)
 		}
 	}
-	for _, item := range others {
-		add(item)
+	for _, i := range p.limits {
+		p.add(i)
 	}
-	text := strings.Join(texts, ", ")
-	if len(texts) == 0 {
-		text = config.Nothing
+	if p.total.label != "" {
+		p.add(p.total)
 	}
-	if config.AlwaysOK {
+	text := strings.Join(p.texts, ", ")
+	if len(p.texts) == 0 {
+		text = nothingText(&p.config.Question)
+	}
+	if p.config.AlwaysOK {
 		text += " (always ok)"
 	}
-	if len(perfdata) > 0 && !config.NoPerfdata {
-		text += check.PerfdataSeparatorSymbol + perfdata.String()
+	if len(p.perfdata) > 0 && !p.config.NoPerfdata {
+		text += check.PerfdataSeparatorSymbol + p.perfdata.String()
 	}
 	var output strings.Builder
-	output.WriteString(firstLine(state, text))
-	for _, note := range notes {
-		output.WriteString(oneLine(note) + "\n")
+	output.WriteString(firstLine(p.state, text))
+	for _, line := range p.details {
+		output.WriteString(oneLine(line) + "\n")
 	}
 	return output.String()
 }
 
+func (p *page) addGroup(g group) {
+	by := p.config.Levels.by
+	text, label := by.text(g.key), by.label(g.key)
+	if p.isTwice[label] {
+		text, label = text+mark(g.key), label+mark(g.key)
+	}
+	p.add(item{
+		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
+		warning: g.warning, critical: g.critical, verdict: g.verdict,
+	})
+}
+
+// add adds a text, and performance data where the value is certain.
+func (p *page) add(i item) {
+	if i.least != check.OK {
+		i.text += " [" + i.least.String() + "]"
+	}
+	p.texts = append(p.texts, i.text)
+	if i.hidden > 0 {
+		return
+	}
+	p.perfdata.Add(&check.Perfdata{
+		Label: i.label,
+		Value: i.value,
+		Uom:   i.unit,
+		Warn:  perfdataRange(i.warning),
+		Crit:  perfdataRange(i.critical),
+		Min:   0,
+		Max:   i.max,
+	})
+}
+
+// nothingText says that no socket was found, and names all that was asked for,
+// as it was typed.
+func nothingText(q *Question) string {
+	list := func(names []string) string {
+		if len(names) == 0 {
+			return "all"
+		}
+		return strings.ToLower(strings.Join(names, ","))
+	}
+	text := fmt.Sprintf("No connections of type %q in status %q", list(q.Types), list(q.Statuses))
+	var filters []string
+	for _, f := range q.Filters {
+		filters = append(filters, "--"+f.name+" "+asTyped(f.typed))
+	}
+	if q.MinIdle > 0 {
+		filters = append(filters, "--min-idle "+asTyped(q.MinIdleTyped))
+	}
+	if len(filters) > 0 {
+		text += " with " + strings.Join(filters, " and ")
+	}
+	return text + " found."
+}
+
 // notes returns what is to be said about the reading besides the counts.
-func notes(reading Reading, took string, config Config) []string {
+func notes(config *Config, found reading, spots blindSpots, duration string) []string {
 	var lines []string
-	if reading.Unseen > 0 && config.Recording == nil {
-		lines = append(lines, reading.unseenText(config))
+	for _, spot := range spots {
+		if spot.dimension == byProcess && spot.sockets > 0 && config.Recording == nil {
+			lines = append(lines, spot.text())
+		}
 	}
 	if !config.Verbose {
-		if len(reading.Failures) > 0 && slices.Contains(reading.Sources, sourceGopsutil) {
+		if len(found.failures) > 0 && slices.Contains(found.sources, sourceGopsutil) {
 			lines = append(lines, "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)")
 		}
 		return lines
 	}
-	note := fmt.Sprintf("%d sockets counted, read from %s in %s", reading.Sockets, cmp.Or(strings.Join(reading.Sources, " and "), "nowhere"), took)
+	sockets, _ := found.counts[0].sum()
+	note := fmt.Sprintf("%d sockets counted, read from %s in %s", sockets, cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
 	var reasons []string
-	for _, failure := range reading.Failures {
-		reason := fmt.Sprintf("%s %s: %s", failure.source, failure.part, failure.err)
+	for _, f := range found.failures {
+		reason := fmt.Sprintf("%s %s: %s", f.source, f.dump, f.err)
 		if !slices.Contains(reasons, reason) {
 			reasons = append(reasons, reason)
 		}
@@ -177,72 +239,4 @@ func errorText(err error) string {
 
 func firstLine(state check.Status, text string) string {
 	return fmt.Sprintf("[%s] - %s\n", state, text)
-}
-
-// quote returns a value from the command line in quotes, fit for a message: as
-// it was typed, but for what is harmful there.
-func quote(value string) string { return `"` + cleaned(value, "|<>&\"\\`") + `"` }
-
-// printable returns a name from outside as harmless text in one line: it cannot
-// end the line, begin performance data, look like another item or like markup,
-// steer a terminal or turn the direction of what follows.
-func printable(text string) string { return cleaned(text, "|;=,'\"`<>&\\[]{}$") }
-
-// maxRunes is how much of a text from outside is shown.
-const maxRunes = 200
-
-// cleaned returns the text with what is harmful, and what cannot be printed,
-// replaced.
-func cleaned(text, harmful string) string {
-	var safe strings.Builder
-	runes := 0
-	for _, r := range text {
-		if runes++; runes > maxRunes {
-			safe.WriteString("...")
-			break
-		}
-		switch {
-		case strings.ContainsRune(harmful, r), r == unicode.ReplacementChar,
-			unicode.IsSpace(r) && r != ' ', !unicode.IsPrint(r):
-			safe.WriteByte('_')
-		default:
-			safe.WriteRune(r)
-		}
-	}
-	return safe.String()
-}
-
-// oneLine returns a message as one line that begins no performance data. The
-// values in it are already printable.
-func oneLine(message string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '|', unicode.IsSpace(r), !unicode.IsPrint(r):
-			return ' '
-		}
-		return r
-	}, message)
-}
-
-// debugLog tells whoever reports a problem what was done, a line at a time. The
-// zero value tells nothing.
-type debugLog struct{ to io.Writer }
-
-func (l debugLog) printf(format string, values ...any) {
-	if l.to != nil {
-		_, _ = fmt.Fprintln(l.to, "debug:", oneLine(fmt.Sprintf(format, values...)))
-	}
-}
-
-// took returns how long ago that was, to a tenth of a millisecond.
-func took(since time.Time) string {
-	return fmt.Sprintf("%.1f ms", float64(time.Since(since).Microseconds())/1000)
-}
-
-// faultText returns an error for the debug log.
-func faultText(err error) string {
-	if err == nil {
-		return "none"
-	}
-	return err.Error()
 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// blindSpot is a dimension of which this user may not see everything.
+type blindSpot struct {
+	*dimension
+	isFilter    bool // and not only what sockets are grouped by
+	isRecording bool
+	sockets     int // whose value is hidden
+}
+
+type blindSpots []*blindSpot
+
+// blindSpots returns the dimensions that matter and may have hidden values. Of a
+// live system that can be owners only.
+func (c *Config) blindSpots() (all blindSpots) {
+	for _, d := range dimensions {
+		isFilter := c.Question.hasFilter(d)
+		isOwner := d == byProcess || d == byUser
+		if isFilter && (isOwner || c.Recording != nil) || isOwner && c.Levels.by.has(d) {
+			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: c.Recording != nil})
+		}
+	}
+	return all
+}
+
+// tallies count the hidden sockets of each.
+func (c *Config) tallyHidden(all blindSpots) (tallies []*tally) {
+	for _, spot := range all {
+		tallies = append(tallies, c.Question.tallyHidden(spot.dimension))
+	}
+	return tallies
+}
+
+// asksFor tells whether the dimension matters.
+func (c *Config) asksFor(d *dimension) bool { return c.Levels.by.has(d) || c.Question.hasFilter(d) }
+
+// text says what is not seen, and which rights would show it.
+func (b blindSpot) text() string {
+	switch {
+	case b.dimension != byProcess && b.dimension != byUser:
+		return fmt.Sprintf("the recording does not carry the ports and addresses of %d sockets", b.sockets)
+	case b.dimension == byUser && b.isRecording:
+		return fmt.Sprintf("the users of %d sockets are not known from this source", b.sockets)
+	case b.dimension == byUser && thisSystem == "linux":
+		return fmt.Sprintf("the users of %d sockets are not known in this user namespace", b.sockets)
+	case b.dimension == byUser:
+		return fmt.Sprintf("the users of %d sockets are not known", b.sockets)
+	case b.isRecording:
+		return fmt.Sprintf("the recording does not name the processes of %d sockets (%s)", b.sockets, hidden)
+	}
+	rights := "an administrator sees them"
+	switch {
+	case os.Geteuid() == 0:
+		rights = "not even root may see them here"
+	case thisSystem == "linux":
+		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+	}
+	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", b.sockets, hidden, rights)
+}
+
+// check returns an error where there is no answer without what is not seen: the
+// verdict depends on it, or a filter finds nothing for certain and there is
+// nothing to judge.
+func (all blindSpots) check(c *Config, r *results) error {
+	isJudged := len(c.Levels.warning)+len(c.Levels.critical) > 0
+	for _, spot := range all {
+		switch {
+		case spot.sockets == 0:
+		case !r.verdict().isCertain() && !c.AlwaysOK:
+			return errors.New("the verdict depends on what is not seen: " + spot.text())
+		case spot.isFilter && !isJudged && r.sockets == 0 && r.hidden > 0:
+			return fmt.Errorf("--%s cannot be applied: %s", spot.name, spot.text())
+		}
+	}
+	return nil
+}

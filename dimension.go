@@ -1,0 +1,340 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	stdnet "net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// dimension is something that can be asked about a socket. Its one row in
+// dimensions serves --by, the filter of the same name and the names of groups.
+type dimension struct {
+	name  string
+	help  string // for the filter
+	needs fields // of a Socket
+
+	// One of these has the value.
+	text func(*Socket) *string
+	port func(*Socket) *uint32
+
+	pattern string                                        // of a value in the name of a group
+	parse   func(text string) (value string, ok bool)     // reads a value in the name of a group
+	item    func(text string) (func(*Socket) bool, error) // reads an item of the filter, nil where there is none
+
+	isFree   bool // the value is a name that others choose
+	isRemote bool // of the peer, if there is one
+}
+
+var (
+	byType = &dimension{name: "type",
+		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)6?`, parse: knownType}
+	byStatus = &dimension{name: "status",
+		text: func(s *Socket) *string { return &s.Status }, pattern: statusPattern(), parse: canonicalStatus}
+	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; a leading ! excludes, here and below",
+		text: func(s *Socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
+	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets of this `USER`: a name or an id",
+		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseUserName, item: userItem, isFree: true}
+	byLocalAddress = &dimension{name: "local-address", needs: fieldLocalAddress, help: "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)",
+		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
+	byLocalPort = &dimension{name: "local-port", needs: fieldLocalPort, help: "Count only sockets on this local `PORT`: a number or a range (8000-8100)",
+		port: localPort, pattern: `[0-9]+|\?`, parse: parsePort, item: portItem(localPort)}
+	byRemoteAddress = &dimension{name: "remote-address", needs: fieldRemoteAddress, help: "Count only sockets with this `ADDRESS` of the peer, or one in this network",
+		text: remoteAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(remoteAddress), isRemote: true}
+	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
+		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
+	byNetns = &dimension{name: "netns", needs: fieldNetns,
+		text: func(s *Socket) *string { return &s.Netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
+)
+
+func localAddress(s *Socket) *string  { return &s.Laddr.IP }
+func remoteAddress(s *Socket) *string { return &s.Raddr.IP }
+func localPort(s *Socket) *uint32     { return &s.Laddr.Port }
+func remotePort(s *Socket) *uint32    { return &s.Raddr.Port }
+
+// dimensions are those of --by, in the order in which they are listed.
+var dimensions = []*dimension{
+	byType, byStatus, byProcess, byUser, byLocalAddress, byLocalPort, byRemoteAddress, byRemotePort, byNetns,
+}
+
+const addressPattern = `\[?[0-9a-f:.]+\]?|[*?-]`
+
+// statusPattern matches every spelling of every status, the longest first.
+func statusPattern() string {
+	spellings := slices.Clone(statuses)
+	for spelling := range otherSpellings {
+		spellings = append(spellings, spelling)
+	}
+	slices.SortFunc(spellings, func(a, b string) int { return len(b) - len(a) })
+	return strings.ReplaceAll(strings.Join(spellings, "|"), "_", "[_ ]")
+}
+
+// append appends the value that the socket has.
+func (d *dimension) append(key []byte, s *Socket) []byte {
+	if d.text != nil {
+		return append(key, *d.text(s)...)
+	}
+	switch port := *d.port(s); {
+	case port >= portHidden:
+		return append(key, hidden...)
+	case port == 0 && d.isRemote:
+		return append(key, nothing...)
+	default:
+		return strconv.AppendUint(key, uint64(port), 10)
+	}
+}
+
+// assign gives the socket a value from a name.
+func (d *dimension) assign(s *Socket, value string) {
+	if d.text != nil {
+		*d.text(s) = value
+		return
+	}
+	*d.port(s) = portHidden
+	if port, err := strconv.ParseUint(value, 10, 16); err == nil {
+		*d.port(s) = uint32(port)
+	} else if value == nothing {
+		*d.port(s) = 0
+	}
+}
+
+func (d *dimension) isHidden(s *Socket) bool {
+	return d.text != nil && *d.text(s) == hidden || d.port != nil && *d.port(s) >= portHidden
+}
+
+// isTold tells whether a value is one, and not what stands for none.
+func isTold(value string) bool { return value != hidden && value != nothing }
+
+func findDimension(name string) *dimension {
+	for _, d := range dimensions {
+		if strings.EqualFold(d.name, name) {
+			return d
+		}
+	}
+	return nil
+}
+
+// grouping is the list of dimensions that the name of a group is made of.
+type grouping []*dimension
+
+func (g grouping) has(d *dimension) bool { return slices.Contains(g, d) }
+
+// isPlain tells whether only the type and the status make a group: then there
+// are few groups, known beforehand.
+func (g grouping) isPlain() bool {
+	return !slices.ContainsFunc(g, func(d *dimension) bool { return d != byType && d != byStatus })
+}
+
+func (g grouping) fields() (all fields) {
+	for _, d := range g {
+		all |= d.needs
+	}
+	return all
+}
+
+func (g grouping) names(separator string) string {
+	var names []string
+	for _, d := range g {
+		names = append(names, d.name)
+	}
+	return strings.Join(names, separator)
+}
+
+// keySeparator stands between the values of a key. No value has it.
+const keySeparator = "\x00"
+
+// key appends the values that the socket has.
+func (g grouping) key(to []byte, s *Socket) []byte {
+	for i, d := range g {
+		if i > 0 {
+			to = append(to, keySeparator...)
+		}
+		to = d.append(to, s)
+	}
+	return to
+}
+
+// values returns the values in a key.
+func (g grouping) values(key string) []string { return strings.Split(key, keySeparator) }
+
+// value returns the value that the key has in the dimension, "" for one that is
+// not of the grouping.
+func (g grouping) value(key string, d *dimension) string {
+	if index := slices.Index(g, d); index >= 0 {
+		return g.values(key)[index]
+	}
+	return ""
+}
+
+// isPair tells whether there is an address at the index, and its port behind it.
+func (g grouping) isPair(i int) bool {
+	return i+1 < len(g) && (g[i] == byLocalAddress && g[i+1] == byLocalPort || g[i] == byRemoteAddress && g[i+1] == byRemotePort)
+}
+
+// text returns the name of the group with the key for a person.
+func (g grouping) text(key string) string {
+	var texts []string
+	values := g.values(key)
+	for i := 0; i < len(g); i++ {
+		text := g[i].shown(values[i])
+		if g[i] == byStatus {
+			text = strings.ReplaceAll(text, "_", " ")
+		}
+		if g.isPair(i) {
+			i++
+			if isTold(values[i]) {
+				text = stdnet.JoinHostPort(text, values[i])
+			}
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, " ")
+}
+
+// label returns the name of the group with the key in performance data.
+func (g grouping) label(key string) string {
+	labels := g.values(key)
+	for i, value := range labels {
+		labels[i] = fullAddress(g[i].shown(value))
+	}
+	return strings.Join(labels, "_")
+}
+
+// shown returns the value as it is printed.
+func (d *dimension) shown(value string) string {
+	if isTold(value) && (d.isFree || d == byStatus) {
+		return cleanName(value)
+	}
+	return value
+}
+
+// fullAddress writes an IPv6 address without ::, which Icinga 2 takes for the
+// prefix of all labels that follow (check_multi's format).
+func fullAddress(value string) string {
+	address, err := netip.ParseAddr(value)
+	if err != nil || !strings.Contains(value, "::") {
+		return value
+	}
+	var words []string
+	for bytes := address.AsSlice(); len(bytes) > 0; bytes = bytes[2:] {
+		words = append(words, strconv.FormatUint(uint64(binary.BigEndian.Uint16(bytes)), 16))
+	}
+	return strings.Join(words, ":")
+}
+
+// mark returns what tells a group from others with the same label. It is the
+// same in every run.
+func mark(key string) string {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(key))
+	return fmt.Sprintf("~%08x", hash.Sum32())
+}
+
+var markAtEnd = regexp.MustCompile(`~[0-9a-f]{8}$`)
+
+// folded returns the name of a group as names are compared: in any case, and
+// with the underscores of a label in place of the spaces of a text.
+func folded(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "_")) }
+
+// parse reads the name of a group as it is shown, in performance data or in a
+// text, and returns its key. Spellings do not matter.
+func (g grouping) parse(name string) (key string, ok bool) {
+	var pattern strings.Builder
+	pattern.WriteString(`(?is)^`)
+	for i := 0; i < len(g); i++ {
+		if i > 0 {
+			pattern.WriteString(`[_ ]`)
+		}
+		if g.isPair(i) { // the text has no port where there is none to tell
+			fmt.Fprintf(&pattern, `(?:(%s)[:_ ](%s)|([?-]))`, g[i].pattern, g[i+1].pattern)
+			i++
+		} else {
+			fmt.Fprintf(&pattern, `(%s)`, g[i].pattern)
+		}
+	}
+	found := regexp.MustCompile(pattern.String() + `$`).FindStringSubmatch(markAtEnd.ReplaceAllString(name, ""))
+	if found == nil {
+		return "", false
+	}
+	var values []string
+	for found = found[1:]; len(values) < len(g); found = found[1:] {
+		if g.isPair(len(values)) {
+			if alone := found[2]; alone != "" {
+				found[0], found[1] = alone, alone
+			}
+			found = slices.Delete(found, 2, 3)
+		}
+		value, known := found[0], !isTold(found[0])
+		if !known {
+			value, known = g[len(values)].parse(found[0])
+		}
+		if !known {
+			return "", false
+		}
+		values = append(values, value)
+	}
+	return strings.Join(values, keySeparator), true
+}
+
+func knownType(spelling string) (name string, known bool) {
+	name = strings.ToLower(spelling)
+	return name, slices.Contains(socketTypes, name)
+}
+
+func parseFreeName(text string) (value string, ok bool) { return cleanName(text), text != "" }
+
+// parseUserName reads the id of a user, or any of the names that the user has:
+// the first one is shown.
+func parseUserName(text string) (value string, ok bool) {
+	if id, isID := parseUserID(text); isID {
+		if name, isKnown := userName(id); isKnown {
+			text = name
+		}
+	}
+	return parseFreeName(text)
+}
+
+// parseUserID returns the id of a user that was typed as an id or a name.
+func parseUserID(text string) (id uint32, ok bool) {
+	if number, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return uint32(number), true
+	}
+	return userID(text)
+}
+
+func parsePort(text string) (value string, ok bool) {
+	ports, ok := parsePortRange(text)
+	return strconv.Itoa(int(ports.first)), ok && ports.first == ports.last
+}
+
+func parseAddress(text string) (value string, ok bool) {
+	if text == "*" { // lsof has it for any
+		return text, true
+	}
+	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return usualAddress(address), err == nil && address.Zone() == ""
+}
+
+// usualAddress returns the text of an address, an IPv4-mapped one as IPv4.
+func usualAddress(address netip.Addr) string { return address.Unmap().WithZone("").String() }
+
+type portRange struct{ first, last uint32 }
+
+func (r portRange) has(port uint32) bool { return r.first <= port && port <= r.last }
+
+// parsePortRange reads a number from 0 to 65535 or a range of them.
+func parsePortRange(text string) (ports portRange, ok bool) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	low, err1 := strconv.ParseUint(first, 10, 16)
+	high, err2 := strconv.ParseUint(last, 10, 16)
+	return portRange{uint32(low), uint32(high)}, errors.Join(err1, err2) == nil && low <= high
+}

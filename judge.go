@@ -1,0 +1,270 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/NETWAYS/go-check"
+)
+
+// verdict is a state at the least and at the most. They differ where sockets
+// whose owner is hidden may or may not count.
+type verdict struct{ least, most check.Status }
+
+func (v verdict) isCertain() bool { return v.least == v.most }
+
+// worse returns the verdict on two things together.
+func (v verdict) worse(other verdict) verdict {
+	return verdict{max(v.least, other.least), max(v.most, other.most)}
+}
+
+// group is the sockets with a key, as they are judged.
+type group struct {
+	key               string
+	known             int  // for certain
+	hidden            int  // so many more may count
+	isNamed           bool // by a threshold, or asked for by --zero
+	warning, critical *check.Threshold
+	verdict
+}
+
+// item is a judged value that is no group.
+type item struct {
+	text, label       string // without the state
+	value             float64
+	hidden            int    // so many more it may be
+	unit              string // in performance data
+	max               any    // in performance data, nil where there is none
+	warning, critical *check.Threshold
+	verdict
+}
+
+// levels are the thresholds, and what they are for.
+type levels struct {
+	by                grouping
+	warning, critical Thresholds
+	named             []string // the keys of groups that are reported also without a socket
+}
+
+// names tells whether a threshold is for the name.
+func (l levels) names(name string) bool {
+	return l.warning.first(name) != nil || l.critical.first(name) != nil
+}
+
+// results are all that was judged.
+type results struct {
+	groups          []group
+	limits          []item
+	total           item // without a label where no threshold names it
+	sockets, hidden int  // in all groups
+}
+
+// verdict returns the verdict on everything together.
+func (r *results) verdict() (all verdict) {
+	for _, g := range r.groups {
+		all = all.worse(g.verdict)
+	}
+	for _, l := range r.limits {
+		all = all.worse(l.verdict)
+	}
+	return all.worse(r.total.verdict)
+}
+
+// judge returns the verdicts on the groups, and on the limits with what was
+// counted for each.
+func (l levels) judge(found *counts, limits []limit, used counter) *results {
+	r := &results{groups: l.judgeGroups(found)}
+	r.sockets, r.hidden = found.sum()
+	for i, each := range limits {
+		one := each.item(used[i])
+		one.warning, one.critical = l.warning.first(each.group()), l.critical.first(each.group())
+		r.limits = append(r.limits, one.judged())
+	}
+	if l.names(totalGroup) {
+		r.total = l.judgeTotal(r.sockets, r.hidden)
+	}
+	return r
+}
+
+// judgeGroups returns the groups with their verdicts, most sockets first.
+func (l levels) judgeGroups(found *counts) []group {
+	groups := make([]group, 0, len(found.rows)+len(l.named))
+	for _, r := range found.rows {
+		groups = append(groups, group{key: r.key, known: r.known, hidden: r.hidden})
+	}
+	groups = l.addNamed(groups)
+	unseen := l.by.hiddenGroups(groups)
+	for i := range groups {
+		g := &groups[i]
+		g.warning, g.critical = l.warning.of(l.by, g.key), l.critical.of(l.by, g.key)
+		low, high := g.known, g.known+g.hidden+unseen.behind(g.key)
+		isOthers := !g.isNamed && l.by.mask(g.key) != ""
+		if isOthers { // they are any number of groups, of one socket or more
+			low = min(low, 1)
+		}
+		g.verdict = judge(g.warning, g.critical, low, high)
+		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) {
+			g.least = check.OK // there may be no such group
+		}
+	}
+	slices.SortFunc(groups, l.by.compare)
+	return groups
+}
+
+// addNamed marks the groups that are named, and adds those without a socket.
+func (l levels) addNamed(groups []group) []group {
+	if len(l.named) == 0 {
+		return groups
+	}
+	indexes := map[string][]int{} // by every name that a threshold can use
+	for i := range groups {
+		for _, key := range slices.Compact([]string{groups[i].key, l.by.shortened(groups[i].key)}) {
+			name := folded(l.by.label(key))
+			indexes[name] = append(indexes[name], i)
+		}
+	}
+	for _, key := range l.named {
+		name := folded(l.by.label(key))
+		for _, i := range indexes[name] {
+			groups[i].isNamed = true
+		}
+		if len(indexes[name]) == 0 {
+			indexes[name] = []int{len(groups)}
+			groups = append(groups, group{key: key, isNamed: true})
+		}
+	}
+	return groups
+}
+
+// judgeTotal returns the sum of all groups.
+func (l levels) judgeTotal(known, more int) item {
+	total := item{
+		text: totalGroup + ": " + countText(known, more), label: totalGroup, value: float64(known), hidden: more,
+		warning: l.warning.first(totalGroup), critical: l.critical.first(totalGroup),
+	}
+	total.verdict = judge(total.warning, total.critical, known, known+more)
+	return total
+}
+
+// countText returns a number of sockets, of which some may or may not count.
+func countText(known, more int) string {
+	if more > 0 {
+		return fmt.Sprintf("%d to %d", known, known+more)
+	}
+	return fmt.Sprint(known)
+}
+
+// compare sorts the group with most sockets first, equal ones in the order of
+// the types, then of the statuses and the other values.
+func (g grouping) compare(a, b group) int {
+	typeOf := func(key string) int { return slices.Index(socketTypes, g.value(key, byType)) }
+	return cmp.Or(cmp.Compare(b.known, a.known), cmp.Compare(typeOf(a.key), typeOf(b.key)),
+		cmp.Compare(g.value(a.key, byStatus), g.value(b.key, byStatus)), cmp.Compare(a.key, b.key))
+}
+
+// hiddenGroups are the groups with hidden values: their sockets may belong to
+// any group with the same values elsewhere.
+type hiddenGroups struct {
+	grouping
+	sockets map[string]int  // by key
+	masks   map[string]bool // of what is hidden in them
+	others  map[string]bool // the keys to which another group is alike
+}
+
+func (g grouping) hiddenGroups(groups []group) hiddenGroups {
+	h := hiddenGroups{g, map[string]int{}, map[string]bool{}, map[string]bool{}}
+	for _, one := range groups {
+		if mask := g.mask(one.key); mask != "" {
+			h.sockets[one.key] += one.known + one.hidden
+			h.masks[mask] = true
+		}
+	}
+	for _, one := range groups {
+		for mask := range h.masks {
+			if behind := g.masked(one.key, mask); behind != one.key {
+				h.others[behind] = true
+			}
+		}
+	}
+	return h
+}
+
+// behind returns how many hidden sockets may belong to the group with the key.
+func (h hiddenGroups) behind(key string) (sockets int) {
+	for mask := range h.masks {
+		if behind := h.masked(key, mask); behind != key {
+			sockets += h.sockets[behind]
+		}
+	}
+	return sockets
+}
+
+// mask returns which values of the key are hidden, "" for none.
+func (g grouping) mask(key string) string {
+	if !strings.Contains(key, hidden) {
+		return ""
+	}
+	mask := ""
+	for i, value := range g.values(key) {
+		if value == hidden {
+			mask += string(rune(i))
+		}
+	}
+	return mask
+}
+
+// masked returns the key with hidden values.
+func (g grouping) masked(key, mask string) string {
+	values := g.values(key)
+	for _, i := range mask {
+		values[i] = hidden
+	}
+	return strings.Join(values, keySeparator)
+}
+
+// judge returns the verdict on a number that is from low to high, both included.
+func judge(warning, critical *check.Threshold, low, high int) verdict {
+	state := func(number int) check.Status {
+		switch {
+		case critical != nil && critical.DoesViolate(float64(number)):
+			return check.Critical
+		case warning != nil && warning.DoesViolate(float64(number)):
+			return check.Warning
+		}
+		return check.OK
+	}
+	v := verdict{min(state(low), state(high)), max(state(low), state(high))}
+	if low == high {
+		return v
+	}
+	// In between the state changes only next to an end of a range.
+	for _, threshold := range []*check.Threshold{warning, critical} {
+		if threshold == nil {
+			continue
+		}
+		for _, end := range []float64{threshold.Lower, threshold.Upper} {
+			for _, number := range []float64{math.Ceil(end) - 1, math.Ceil(end), math.Floor(end), math.Floor(end) + 1} {
+				if float64(low) < number && number < float64(high) {
+					v.least, v.most = min(v.least, state(int(number))), max(v.most, state(int(number)))
+				}
+			}
+		}
+	}
+	return v
+}
+
+// judgeValue returns the item with the verdict on its value.
+func (i item) judged() item {
+	for _, level := range []struct {
+		threshold *check.Threshold
+		state     check.Status
+	}{{i.warning, check.Warning}, {i.critical, check.Critical}} {
+		if level.threshold != nil && level.threshold.DoesViolate(i.value) {
+			i.verdict = verdict{level.state, level.state}
+		}
+	}
+	return i
+}

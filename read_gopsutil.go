@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+// gopsutilReader reads sockets with gopsutil, which lists them all at once.
+//
+// It leaves out rows that look alike (SO_REUSEPORT listeners, UDP sockets bound
+// alike).
+type gopsutilReader struct {
+	asked   fields
+	resolve func(*Socket) // fills in the names of the process and the user
+	list    func() ([]net.ConnectionStat, error)
+}
+
+func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, resolve func(*Socket)) *gopsutilReader {
+	r := &gopsutilReader{asked: fieldsOf(tallies), resolve: resolve}
+	r.list = sync.OnceValues(func() ([]net.ConnectionStat, error) { return listConnections(ctx, log, kindOf(tallies), r.asked) })
+	return r
+}
+
+// kindOf returns what gopsutil calls the sockets that the tallies ask for.
+func kindOf(tallies []*tally) string {
+	kinds := map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}
+	only := ""
+	for _, t := range tallies {
+		for _, socketType := range socketTypes {
+			for _, status := range statuses {
+				if !t.includes(socketType, status) || only == kinds[socketType] {
+					continue
+				}
+				if only != "" || usesLsof(runtime.GOOS) {
+					return "inet"
+				}
+				only = kinds[socketType]
+			}
+		}
+	}
+	return only
+}
+
+func listConnections(ctx context.Context, log debugLog, kind string, asked fields) ([]net.ConnectionStat, error) {
+	started := time.Now()
+	connections, err := readConnections(ctx, kind, asked)
+	log.done("gopsutil: "+kind, len(connections), err, started)
+	if ctx.Err() != nil {
+		// gopsutil takes the output of an lsof that was stopped for whole.
+		return nil, ctx.Err()
+	}
+	return connections, gopsutilFault(err, len(connections), runtime.GOOS, os.Geteuid() == 0)
+}
+
+// gopsutilFault says what is wrong with a reading of all sockets and what would
+// be right, nil where nothing is.
+func gopsutilFault(err error, connections int, system string, isRoot bool) error {
+	switch {
+	case err == nil && usesLsof(system) && !isRoot:
+		return errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
+	case err == nil && connections == 0 && usesLsof(system):
+		// gopsutil does not tell an lsof that failed from one that found nothing.
+		return errors.New("lsof lists no sockets at all, which cannot be true: run lsof -i to see why")
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
+		return fmt.Errorf("not supported on %s", system)
+	}
+	return err
+}
+
+// reading returns a function that counts the sockets of a type, "" for all.
+func (r *gopsutilReader) reading(wanted, netns string) func(counter) error {
+	return func(to counter) error {
+		connections, err := r.list()
+		if err != nil {
+			return err
+		}
+		statusOf := map[string]string{} // by its spelling
+		sockets := make([]Socket, 0, len(connections))
+		listening := listeners{}
+		for _, connection := range connections {
+			s := Socket{ConnectionStat: connection, Proto: socketType(connection.Family, connection.Type), Netns: netns}
+			if s.Proto == "" || wanted != "" && s.Proto != wanted {
+				continue
+			}
+			if statusOf[s.Status] == "" {
+				statusOf[s.Status], _ = canonicalStatus(s.Status)
+			}
+			if s.Status = statusOf[s.Status]; isUDP(s.Proto) || s.Status == "" {
+				s.Status = statusNone
+			}
+			s.Laddr.IP, s.Raddr.IP = usualText(s.Laddr.IP), usualText(s.Raddr.IP)
+			if s.Raddr.Port == 0 {
+				s.Raddr.IP = nothing
+			}
+			listening.add(&s)
+			sockets = append(sockets, s)
+		}
+		for i := range sockets {
+			s := &sockets[i]
+			s.CameIn = listening.accepted(s)
+			r.addOwner(s)
+			to.add(s)
+		}
+		return nil
+	}
+}
+
+// addOwner fills in the names that are asked for. No process holds sockets in
+// some statuses.
+func (r *gopsutilReader) addOwner(s *Socket) {
+	if r.asked&(fieldProcess|fieldUser) == 0 {
+		return
+	}
+	if s.Pid == 0 && (s.Status == "TIME_WAIT" || s.Status == "SYN_RECV") {
+		s.Process, s.User, s.Uids = nothing, nothing, nil
+		return
+	}
+	s.Process = hidden
+	r.resolve(s)
+}
+
+// usualText returns an address of gopsutil in its usual form. lsof has * for any.
+func usualText(text string) string {
+	address, err := netip.ParseAddr(text)
+	switch {
+	case err == nil:
+		return usualAddress(address)
+	case text == "":
+		return nothing
+	}
+	return cleanName(text)
+}

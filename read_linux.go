@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/shirou/gopsutil/v3/common"
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+// host reads the sockets of this host.
+type host struct {
+	procfs
+	source  string // one of sources
+	log     debugLog
+	spaces  []namespace // found once, so that all of a run is about the same ones
+	holders *holders
+}
+
+// openHost finds what is to be read.
+func openHost(config *Config) (h *host, err error) {
+	h = &host{procfs: "/proc", source: config.Source, log: config.Log}
+	h.holders = &holders{procfs: h.procfs, log: h.log, pids: map[uint32]int32{}, names: map[int32]string{}}
+	finder := namespaceFinder{h.procfs, netnsFolder}
+	h.spaces, err = finder.find(config.Netns, config.Levels.by.has(byNetns) || config.Netns == netnsAll)
+	for _, space := range h.spaces {
+		h.log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
+	}
+	return h, err
+}
+
+// addUser fills in the name of the user, or the id where it has none.
+func (h *host) addUser(s *Socket) {
+	if len(s.Uids) == 0 {
+		s.User = hidden
+		return
+	}
+	id := uint32(s.Uids[0])
+	s.User = strconv.FormatUint(uint64(id), 10)
+	if name, known := userName(id); known {
+		s.User = givenName(name)
+	}
+	if overflow, exists := h.overflowUser(); exists && id == overflow {
+		s.User = hidden
+	}
+}
+
+// attempts is how often a dump that breaks off is begun anew.
+const attempts = 3
+
+// dumps returns what is to be read for the tallies: a dump for each network
+// namespace and type, and one for the sockets that came late.
+func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
+	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
+	fallback := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
+		if s.Pid > 0 {
+			s.Process = h.holders.nameOf(s.Pid)
+		}
+		h.addUser(s)
+	})
+	for _, space := range h.spaces {
+		for _, socketType := range socketTypes {
+			states := statesFor(socketType, tallies)
+			if states == 0 {
+				continue
+			}
+			diag := &sockDiag{pass: p, space: space, socketType: socketType, states: states}
+			diag.dial = func() (int, error) { return space.dial(ctx) }
+			d := dump{name: socketType}
+			if space.name != "" {
+				d.where = " of the network namespace " + cleanName(space.name)
+			}
+			for range attempts {
+				if h.source != sourceGopsutil {
+					d.sources = append(d.sources, source{sourceNetlink, diag.read})
+				}
+			}
+			// gopsutil knows this namespace only, and not how long a connection is idle.
+			if h.source != sourceNetlink && space.isOwn() && p.fields&fieldIdle == 0 {
+				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(socketType, space.name)})
+			}
+			all = append(all, d)
+		}
+	}
+	return append(all, dump{isLast: true, sources: []source{{"", p.readLate}}})
+}
+
+// pass is one reading of the host.
+type pass struct {
+	*host
+	ctx    context.Context
+	fields fields
+
+	mutex sync.Mutex
+	late  []lateSocket
+}
+
+// lateSocket is a socket whose process was not found: it may have come after
+// the processes were looked through.
+type lateSocket struct {
+	Socket
+	inode uint32
+}
+
+// maxLate is how many sockets of a dump wait.
+const maxLate = 10_000
+
+// mayComeLate tells whether another look may find processes that the first one
+// has not: not where others are hidden from this user.
+func (p *pass) mayComeLate() bool { return p.holders.isWhole || os.Geteuid() == 0 }
+
+// wait keeps the sockets for readLate.
+func (p *pass) wait(sockets []lateSocket) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.late = append(p.late, sockets...)
+}
+
+// readLate counts the sockets that waited, after another look for their
+// processes. Those that are still not found were closed meanwhile, or are those
+// of hidden processes.
+func (p *pass) readLate(to counter) error {
+	if len(p.late) == 0 {
+		return nil
+	}
+	if err := p.holders.findAgain(p.ctx); err != nil {
+		return err
+	}
+	for i := range p.late {
+		s := &p.late[i]
+		s.Pid, s.Process = p.holders.of(s.inode)
+		to.add(&s.Socket)
+	}
+	return nil
+}
+
+// readConnections returns gopsutil's records, with the owner of each socket
+// only where that is asked for.
+func readConnections(ctx context.Context, kind string, asked fields) ([]net.ConnectionStat, error) {
+	// Without /proc gopsutil finds no IPv6 sockets, and no fault.
+	if _, err := os.Stat("/proc/net/tcp"); err != nil {
+		return nil, err
+	}
+	// Whatever the environment has as HOST_PROC, the namespace is that of /proc.
+	ctx = context.WithValue(ctx, common.EnvKey, common.EnvMap{common.HostProcEnvKey: "/proc"})
+	if asked&fieldUser != 0 {
+		return net.ConnectionsWithContext(ctx, kind)
+	}
+	return net.ConnectionsWithoutUidsWithContext(ctx, kind)
+}

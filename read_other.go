@@ -1,0 +1,56 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shirou/gopsutil/v3/net"
+	"github.com/shirou/gopsutil/v3/process"
+)
+
+// host reads the sockets of this host. Other systems than Linux have nothing to
+// choose.
+type host struct{ log debugLog }
+
+func openHost(config *Config) (*host, error) { return &host{config.Log}, nil }
+
+// dumps returns what is to be read for the tallies, in one dump.
+func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
+	reader := newGopsutilReader(ctx, h.log, tallies, (&processes{found: map[int32]Socket{}}).resolve)
+	return []dump{{sources: []source{{sourceGopsutil, reader.reading("", hidden)}}}}
+}
+
+func (*host) ephemeralPorts() (ephemeralPorts, error) {
+	return ephemeralPorts{}, errors.New("ephemeral ports are only known on Linux")
+}
+
+// readConnections returns gopsutil's records.
+func readConnections(ctx context.Context, kind string, _ fields) ([]net.ConnectionStat, error) {
+	return net.ConnectionsWithContext(ctx, kind)
+}
+
+// processes asks gopsutil for the name and the user of a process, once.
+type processes struct{ found map[int32]Socket }
+
+func (p *processes) resolve(s *Socket) {
+	owner, known := p.found[s.Pid]
+	if !known {
+		owner = Socket{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
+		p.found[s.Pid] = owner
+	}
+	s.Process, s.User = owner.Process, owner.User
+}
+
+func ask(pid int32, question func(*process.Process) (string, error)) string {
+	p, err := process.NewProcess(pid)
+	if err != nil {
+		return hidden
+	}
+	answer, err := question(p)
+	if err != nil || answer == "" {
+		return hidden
+	}
+	return givenName(answer)
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shirou/gopsutil/v3/net"
+)
+
+// Recording is what --test judges in place of the live system: what a reading
+// printed on its outputs, and its exit code.
+type Recording struct {
+	Path       string // a JSON array of connections
+	ErrorsPath string // a file that is empty unless the reading failed; may be ""
+	ExitCode   int
+}
+
+// parseRecording reads STDOUT[,STDERR[,RETC]].
+func parseRecording(text string) (*Recording, error) {
+	parts := strings.Split(text, ",")
+	if parts[0] == "" || len(parts) > 3 {
+		return nil, fmt.Errorf("%s is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code", quote(text))
+	}
+	recording := &Recording{Path: parts[0]}
+	if len(parts) > 1 {
+		recording.ErrorsPath = parts[1]
+	}
+	if len(parts) > 2 && parts[2] != "" {
+		code, err := strconv.Atoi(parts[2])
+		if err != nil {
+			return nil, fmt.Errorf("the exit code %s is not a whole number", quote(parts[2]))
+		}
+		recording.ExitCode = code
+	}
+	return recording, nil
+}
+
+// recordedConnection is an element of a recording: a gopsutil connection as it
+// marshals itself, or only the name of the type and the status.
+type recordedConnection struct {
+	net.ConnectionStat
+	Local  *net.Addr `json:"localaddr"`
+	Remote *net.Addr `json:"remoteaddr"`
+	Proto  *string   `json:"proto"`
+}
+
+// dumps returns the one dump that has all of the recording.
+func (r *Recording) dumps(_ context.Context, tallies []*tally) []dump {
+	return []dump{{sources: []source{{"the recording", func(to counter) error {
+		if err := r.check(); err != nil {
+			return err
+		}
+		listening := listeners{}
+		if fieldsOf(tallies)&fieldDirection != 0 {
+			if err := r.each(listening.add); err != nil {
+				return err
+			}
+		}
+		return r.each(func(s *Socket) {
+			s.CameIn = listening.accepted(s)
+			to.add(s)
+		})
+	}}}}}
+}
+
+// each calls the function with each socket of the recording.
+//
+// The errors name the files but never show what is in them: the check may run
+// with more rights than the one who chose the path.
+func (r *Recording) each(do func(*Socket)) error {
+	file, err := openRecording(r.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	malformed := func(what string) error { return fmt.Errorf("the recording %s is malformed: %s", quote(r.Path), what) }
+	decoder := json.NewDecoder(file)
+	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
+		return malformed("it must be a JSON array of connections")
+	}
+	for number := 1; decoder.More(); number++ {
+		var raw json.RawMessage
+		if err := decoder.Decode(&raw); err != nil {
+			return malformed("it is not valid JSON")
+		}
+		socket, err := parseRecorded(raw)
+		if err != nil {
+			return malformed(fmt.Sprintf("connection %d: %v", number, err))
+		}
+		if socket.Proto != "" { // neither TCP nor UDP
+			do(&socket)
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return malformed("the array does not end")
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return malformed("something follows the array")
+	}
+	return nil
+}
+
+// parseRecorded reads one element of a recording. Its errors tell nothing of
+// what the element holds.
+func parseRecorded(raw []byte) (Socket, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
+		return Socket{}, errors.New("it must be an object")
+	}
+	var recorded recordedConnection
+	if err := json.Unmarshal(raw, &recorded); err != nil {
+		return Socket{}, errors.New("a field has a value of the wrong kind")
+	}
+	s := Socket{ConnectionStat: recorded.ConnectionStat, Process: hidden, Netns: hidden}
+	switch {
+	case recorded.Proto != nil && !slices.Contains(socketTypes, *recorded.Proto):
+		return Socket{}, errors.New("proto must be tcp, tcp6, udp or udp6")
+	case recorded.Proto != nil:
+		s.Proto = *recorded.Proto
+	case recorded.Family == 0 || recorded.Type == 0:
+		return Socket{}, errors.New("it must have proto, or family and type")
+	default:
+		s.Proto = socketType(recorded.Family, recorded.Type)
+	}
+	if s.Status, _ = canonicalStatus(s.Status); isUDP(s.Proto) || s.Status == "" {
+		s.Status = statusNone
+	}
+	s.Status = givenName(s.Status)
+	if s.Pid < 0 {
+		s.Process = nothing
+	}
+	switch {
+	case len(s.Uids) > 0 && s.Uids[0] >= 0:
+		s.User = strconv.Itoa(int(s.Uids[0]))
+	case len(s.Uids) > 0 || s.Pid < 0:
+		s.User, s.Uids = nothing, nil
+	default:
+		s.User = hidden
+	}
+	s.Laddr, s.Raddr = recordedAddress(recorded.Local), recordedAddress(recorded.Remote)
+	if s.Raddr.Port == 0 {
+		s.Raddr.IP = nothing
+	}
+	return s, nil
+}
+
+// recordedAddress returns the address in its usual form, or what stands for one
+// that is not recorded.
+func recordedAddress(recorded *net.Addr) net.Addr {
+	if recorded == nil {
+		return net.Addr{IP: hidden, Port: portHidden}
+	}
+	address, err := netip.ParseAddr(recorded.IP)
+	switch {
+	case err == nil:
+		return net.Addr{IP: usualAddress(address), Port: recorded.Port}
+	case recorded.IP == "":
+		return net.Addr{IP: nothing, Port: recorded.Port}
+	}
+	return net.Addr{IP: cleanName(recorded.IP), Port: recorded.Port} // macOS has * for any
+}
+
+// check returns an error where the recording stands for a reading that failed.
+func (r *Recording) check() error {
+	failure := errors.New("the recording stands for a failed reading")
+	if r.ExitCode != 0 {
+		return failure
+	}
+	if r.ErrorsPath == "" {
+		return nil
+	}
+	file, err := openRecording(r.ErrorsPath)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	switch n, err := file.Read(make([]byte, 1)); {
+	case n > 0:
+		return failure
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("the recording %s cannot be read: %w", quote(r.ErrorsPath), cause(err))
+	}
+	return nil
+}
+
+// openRecording opens a regular file: any other could hold up the check or
+// never end.
+func openRecording(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	var file *os.File
+	if err == nil {
+		file, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the recording %s cannot be opened: %w", quote(path), cause(err))
+	}
+	return file, nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// maxRunes is how much of a text from outside is shown.
+const maxRunes = 200
+
+// quote returns a value from the command line in quotes, fit for a message: as
+// it was typed, but for what is harmful there.
+func quote(value string) string { return `"` + asTyped(value) + `"` }
+
+func asTyped(value string) string { return cleaned(value, "|<>&\"\\`") }
+
+// printable returns a text from outside as harmless text in one line: it cannot
+// end the line, begin performance data, look like another item or like markup,
+// steer a terminal or turn the direction of what follows.
+func printable(text string) string { return cleaned(text, "|;=,'\"`<>&\\[]{}$") }
+
+// cleanName returns a name that others have chosen, fit for texts and labels.
+// Some names have a meaning of their own there, and so has a colon: Icinga 2
+// takes :: in a label for the prefix of all labels that follow.
+func cleanName(name string) string {
+	name = strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_"))
+	switch strings.ToLower(name) {
+	case "", hidden, nothing, totalGroup, ephemeralGroup, ephemeralLabel:
+		return "_" + name
+	}
+	return name
+}
+
+// cleaned returns the text with what is harmful, and what cannot be printed,
+// replaced. A text that has nothing of that comes back as it is.
+func cleaned(text, harmful string) string {
+	isHarmful := func(r rune) bool {
+		return strings.ContainsRune(harmful, r) || r == unicode.ReplacementChar || unicode.IsSpace(r) && r != ' ' || !unicode.IsPrint(r)
+	}
+	if len(text) <= maxRunes && !strings.ContainsFunc(text, isHarmful) {
+		return text
+	}
+	var safe strings.Builder
+	runes := 0
+	for _, r := range text {
+		if runes++; runes > maxRunes {
+			safe.WriteString("...")
+			break
+		}
+		if isHarmful(r) {
+			r = '_'
+		}
+		safe.WriteRune(r)
+	}
+	return safe.String()
+}
+
+// oneLine returns a message as one line that begins no performance data. The
+// values in it are already printable.
+func oneLine(message string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '|' || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, message)
+}
+
+// givenName returns a name from outside as the value of a dimension: one that
+// would look like a value for what cannot be told is changed.
+func givenName(name string) string {
+	switch name = strings.ReplaceAll(name, keySeparator, "\ufffd"); name {
+	case "", hidden, nothing:
+		return "_" + name
+	}
+	return name
+}
+
+// cause returns what went wrong with a file, without the path that the error of
+// the os package repeats.
+func cause(err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
+}
+
+// debugLog tells whoever reports a problem what was done, a line at a time. The
+// zero value tells nothing.
+type debugLog struct{ to io.Writer }
+
+func (l debugLog) printf(format string, values ...any) {
+	if l.to != nil {
+		_, _ = fmt.Fprintln(l.to, "debug:", oneLine(fmt.Sprintf(format, values...)))
+	}
+}
+
+// done tells what a step found, and whether it failed.
+func (l debugLog) done(step string, found int, err error, started time.Time) {
+	l.printf("%s: %d found, error %v, in %s", step, found, cmp.Or(err, errors.New("none")), took(started))
+}
+
+// took returns how long ago that was, to a tenth of a millisecond.
+func took(since time.Time) string {
+	return fmt.Sprintf("%.1f ms", float64(time.Since(since).Microseconds())/1000)
+}

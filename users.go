@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os/user"
+	"strconv"
+)
+
+// userName returns the name of the user with the id, the first one where there
+// are several.
+func userName(id uint32) (name string, isKnown bool) {
+	account, err := user.LookupId(strconv.FormatUint(uint64(id), 10))
+	if err != nil {
+		return "", false
+	}
+	return account.Username, account.Username != ""
+}
+
+// userID returns the id of the user with the name. On Windows no user has one.
+func userID(name string) (id uint32, isKnown bool) {
+	account, err := user.Lookup(name)
+	if err != nil {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(account.Uid, 10, 32)
+	return uint32(number), err == nil
+}
+
+func userExists(name string) bool {
+	_, err := user.Lookup(name)
+	return err == nil
+}
