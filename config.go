@@ -39,10 +39,14 @@ type Config struct {
 const (
 	sourceAuto     = "auto"
 	sourceNetlink  = "netlink"
+	sourceList     = "netlink-list" // netlink without the kernel's totals
 	sourceGopsutil = "gopsutil"
 )
 
-var sources = []string{sourceAuto, sourceNetlink, sourceGopsutil}
+var sources = []string{sourceAuto, sourceNetlink, sourceList, sourceGopsutil}
+
+// sourceTotals is how a reading names netlink with the kernel's totals.
+const sourceTotals = "netlink with ESTABLISHED from the kernel's totals"
 
 // Values of --netns.
 const (
@@ -64,7 +68,7 @@ func parseArguments(line []string) (*Config, error) {
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(flags.Arg(0)))
 	}
-	p := parser{c, flags, flags.Changed("test")}
+	p := argumentParser{c, flags, flags.Changed("test")}
 	for _, step := range []struct {
 		flag string
 		read func() error
@@ -92,26 +96,26 @@ func parseArguments(line []string) (*Config, error) {
 	return c, nil
 }
 
-// parser turns what was typed into what it means, a flag at a time.
-type parser struct {
+// argumentParser turns what was typed into what it means, a flag at a time.
+type argumentParser struct {
 	*Config
 	flags       *pflag.FlagSet
 	isRecording bool
 }
 
-func (p parser) list(flag string) []string {
+func (p argumentParser) list(flag string) []string {
 	lists, _ := p.flags.GetStringArray(flag)
 	return lists
 }
 
 // onLiveLinux tells whether there is a kernel to ask for what only Linux knows.
-func (p parser) onLiveLinux() bool { return thisSystem == "linux" && !p.isRecording }
+func (p argumentParser) onLiveLinux() bool { return thisSystem == "linux" && !p.isRecording }
 
 func errOnlyLinux(what string) error {
 	return fmt.Errorf("%s is only known on a live Linux system", what)
 }
 
-func (p parser) timeout() error {
+func (p argumentParser) timeout() error {
 	seconds, _ := p.flags.GetInt64("timeout")
 	if seconds < 1 || seconds > math.MaxInt32 {
 		return fmt.Errorf("%d is not possible, use 1 to %d seconds", seconds, math.MaxInt32)
@@ -120,12 +124,12 @@ func (p parser) timeout() error {
 	return nil
 }
 
-func (p parser) types() (err error) {
+func (p argumentParser) types() (err error) {
 	p.Question.Types, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
 	return err
 }
 
-func (p parser) statuses() (err error) {
+func (p argumentParser) statuses() (err error) {
 	p.Question.Statuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
 	for _, status := range p.Question.Statuses {
 		if err == nil && !p.isRecording {
@@ -159,7 +163,7 @@ func parseNames(lists []string, what string, choices []string, canonical func(st
 	return chosen, nil
 }
 
-func (p parser) grouping() error {
+func (p argumentParser) grouping() error {
 	for _, item := range splitLists(p.list("by")) {
 		d := findDimension(item)
 		switch {
@@ -178,7 +182,7 @@ func (p parser) grouping() error {
 	return nil
 }
 
-func (p parser) top() error {
+func (p argumentParser) top() error {
 	top, _ := p.flags.GetInt64("top")
 	if top < 0 || top > math.MaxInt32 {
 		return fmt.Errorf("%d is not possible, use 0 for all groups, or 1 to %d", top, math.MaxInt32)
@@ -187,7 +191,7 @@ func (p parser) top() error {
 	return nil
 }
 
-func (p parser) filters() error {
+func (p argumentParser) filters() error {
 	for _, d := range dimensions {
 		if d.item == nil || !p.flags.Changed(d.name) {
 			continue
@@ -205,7 +209,7 @@ func (p parser) filters() error {
 }
 
 // users returns an error where a user of the filter is not known here.
-func (p parser) users(f filter) error {
+func (p argumentParser) users(f filter) error {
 	for _, item := range slices.Concat(f.include, f.exclude) {
 		if _, err := strconv.ParseUint(item.text, 10, 32); err == nil || !isTold(item.text) {
 			continue
@@ -224,22 +228,22 @@ func (p parser) users(f filter) error {
 // has 32 bits for the milliseconds (struct tcp_info in linux/tcp.h).
 const longestIdle = math.MaxUint32 * time.Millisecond
 
-func (p parser) minIdle() error {
+func (p argumentParser) minIdle() error {
 	typed, _ := p.flags.GetString("min-idle")
 	if !p.flags.Changed("min-idle") {
 		return nil
 	}
 	q := &p.Question
-	limit, err := time.ParseDuration(typed)
+	idle, err := time.ParseDuration(typed)
 	switch {
-	case err != nil || limit <= 0:
+	case err != nil || idle <= 0:
 		return fmt.Errorf("%s is not a duration: use one above 0 such as 90s, 5m or 1h30m", quote(typed))
-	case limit > longestIdle:
+	case idle > longestIdle:
 		return fmt.Errorf("%s is more than the kernel counts: use at most %dh", quote(typed), longestIdle/time.Hour)
 	case !p.onLiveLinux():
 		return errOnlyLinux("how long a connection is idle")
 	}
-	q.MinIdle, q.MinIdleTyped = limit, typed
+	q.MinIdle, q.MinIdleTyped = idle, typed
 	switch {
 	case len(q.Types) > 0 && !slices.Contains(q.Types, "tcp") && !slices.Contains(q.Types, "tcp6"):
 		return errors.New("only TCP connections can be idle: add tcp or tcp6 to --conn-type")
@@ -249,7 +253,7 @@ func (p parser) minIdle() error {
 	return nil
 }
 
-func (p parser) netns() error {
+func (p argumentParser) netns() error {
 	switch {
 	case p.Netns == "":
 		return errors.New("it is empty: use self, all, a name under /run/netns, a process id or a path")
@@ -259,11 +263,11 @@ func (p parser) netns() error {
 	return nil
 }
 
-func (p parser) source() error {
+func (p argumentParser) source() error {
 	switch {
 	case !slices.Contains(sources, p.Source):
 		return fmt.Errorf("unknown source %s: use %s", quote(p.Source), strings.Join(sources, ", "))
-	case p.Source == sourceNetlink && thisSystem != "linux":
+	case (p.Source == sourceNetlink || p.Source == sourceList) && thisSystem != "linux":
 		return fmt.Errorf("netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
 	case p.Source == sourceGopsutil && p.Question.MinIdle > 0:
 		return errors.New("gopsutil does not know how long a connection is idle: leave out --min-idle or --source")
@@ -273,7 +277,7 @@ func (p parser) source() error {
 	return nil
 }
 
-func (p parser) zero() error {
+func (p argumentParser) zero() error {
 	if isAsked, _ := p.flags.GetBool("zero"); !isAsked {
 		return nil
 	}
@@ -289,7 +293,7 @@ func (p parser) zero() error {
 }
 
 // name has a group reported also without a socket.
-func (p parser) name(key string) {
+func (p argumentParser) name(key string) {
 	if !slices.Contains(p.Levels.named, key) {
 		p.Levels.named = append(p.Levels.named, key)
 	}
@@ -297,7 +301,7 @@ func (p parser) name(key string) {
 
 // thresholds reads the thresholds of a level. The groups that they name in full
 // are reported also without a socket.
-func (p parser) thresholds(flag string, level *Thresholds) (err error) {
+func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	of := statuses
 	if !p.isRecording {
 		of = statusesOf(thisSystem)
@@ -328,7 +332,7 @@ func (p parser) thresholds(flag string, level *Thresholds) (err error) {
 	return err
 }
 
-func (p parser) recording() (err error) {
+func (p argumentParser) recording() (err error) {
 	if !p.isRecording {
 		return nil
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,10 +84,10 @@ var afInet6 = []uint32{
 	24, // OpenBSD, NetBSD
 }
 
-// socketType returns the name of the type for the numbers of a connection
+// typeOf returns the name of the type for the numbers of a connection
 // record, "" for what is neither TCP nor UDP over IPv4 or IPv6. The names are
 // constants: a name that is put together would be allocated for each socket.
-func socketType(family, number uint32) string {
+func typeOf(family, number uint32) string {
 	isIPv6 := family != afInet
 	switch {
 	case isIPv6 && !slices.Contains(afInet6, family):
@@ -152,4 +154,19 @@ func (l listeners) add(s *Socket) {
 // accepted tells whether the connection came in on a port that is listened on.
 func (l listeners) accepted(s *Socket) bool {
 	return l[listener{s.Proto, "", s.Laddr.Port}] || l[listener{s.Proto, s.Laddr.IP, s.Laddr.Port}]
+}
+
+type portRange struct{ first, last uint32 }
+
+func (r portRange) has(port uint32) bool { return r.first <= port && port <= r.last }
+
+// parsePortRange reads a number from 0 to 65535 or a range of them.
+func parsePortRange(text string) (ports portRange, ok bool) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		last = first
+	}
+	low, err1 := strconv.ParseUint(first, 10, 16)
+	high, err2 := strconv.ParseUint(last, 10, 16)
+	return portRange{uint32(low), uint32(high)}, errors.Join(err1, err2) == nil && low <= high
 }

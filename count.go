@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,18 @@ type tally struct {
 	asks     func(*Socket) answer                 // whether a socket counts
 	key      func(to []byte, s *Socket) []byte    // appends the name of the sockets that it is counted with
 	most     int                                  // how many keys are kept, 0 for all
+	bounds   func(netnsID uint64) []bound         // no socket outside of any of them counts; may be nil
+}
+
+// isPlain tells whether only types and statuses matter, so that a number of
+// sockets will do for a list of them.
+func (t *tally) isPlain() bool { return t.fields&^fieldNetns == 0 }
+
+// bound has the ports or the networks that one end of a socket is in.
+type bound struct {
+	isRemote bool
+	ports    []portRange
+	networks []netip.Prefix
 }
 
 // fieldsOf returns what the tallies look at.
@@ -71,12 +84,12 @@ type counts struct {
 
 // add counts sockets that are alike.
 func (c *counts) add(s *Socket, sockets int) {
-	verdict := c.asks(s)
-	if verdict == no {
+	counted := c.asks(s)
+	if counted == no {
 		return
 	}
 	c.buffer = c.key(c.buffer[:0], s)
-	if verdict == yes {
+	if counted == yes {
 		c.row().known += sockets
 	} else {
 		c.row().hidden += sockets
@@ -102,12 +115,12 @@ func (c *counts) row() *row {
 }
 
 // sum returns the sockets of all rows.
-func (c *counts) sum() (known, hidden int) {
-	known, hidden = c.others.known, c.others.hidden
+func (c *counts) sum() (known, unsure int) {
+	known, unsure = c.others.known, c.others.hidden
 	for _, r := range c.rows {
-		known, hidden = known+r.known, hidden+r.hidden
+		known, unsure = known+r.known, unsure+r.hidden
 	}
-	return known, hidden
+	return known, unsure
 }
 
 // counter counts for several tallies in one pass.
@@ -124,6 +137,24 @@ func newCounter(tallies []*tally) (all counter) {
 func (c counter) add(s *Socket) {
 	for _, each := range c {
 		each.add(s, 1)
+	}
+}
+
+// addNumber counts as many sockets for the tallies for which a number will do.
+func (c counter) addNumber(s *Socket, sockets int) {
+	for _, each := range c {
+		if each.isPlain() && sockets > 0 {
+			each.add(s, sockets)
+		}
+	}
+}
+
+// addListed counts a socket for the other tallies.
+func (c counter) addListed(s *Socket) {
+	for _, each := range c {
+		if !each.isPlain() {
+			each.add(s, 1)
+		}
 	}
 }
 
@@ -154,6 +185,9 @@ type source struct {
 	name string // "" for one that only completes what others have read
 	read func(counter) error
 }
+
+// errPass says that a source leaves the dump to the next one.
+var errPass = errors.New("another source serves better")
 
 // failure is a source that could not read a dump.
 type failure struct {
@@ -230,6 +264,9 @@ func (d dump) read(tallies []*tally) (o outcome) {
 		if err == nil {
 			o.found, o.source = found, from.name
 			return o
+		}
+		if errors.Is(err, errPass) {
+			continue
 		}
 		o.failures = append(o.failures, failure{d.name, from.name, err})
 		if errors.Is(err, context.DeadlineExceeded) {

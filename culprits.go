@@ -61,14 +61,14 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]
 	var lines []string
 	unseen := 0
 	for i, v := range all {
-		holders, peers := found.counts[2*i], found.counts[2*i+1]
-		if text := mostText(holders, holderText); text != "" {
+		held, met := found.counts[2*i], found.counts[2*i+1]
+		if text := mostText(held, holderText); text != "" {
 			lines = append(lines, v.text+" held by: "+text)
 		}
-		if text := mostText(peers, peerText); text != "" {
+		if text := mostText(met, peerText); text != "" {
 			lines = append(lines, v.text+" peers: "+text)
 		}
-		for _, r := range holders.rows {
+		for _, r := range held.rows {
 			if strings.HasPrefix(r.key, hidden+keySeparator) {
 				unseen += r.known
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	stdnet "net"
@@ -323,18 +322,3 @@ func parseAddress(text string) (value string, ok bool) {
 
 // usualAddress returns the text of an address, an IPv4-mapped one as IPv4.
 func usualAddress(address netip.Addr) string { return address.Unmap().WithZone("").String() }
-
-type portRange struct{ first, last uint32 }
-
-func (r portRange) has(port uint32) bool { return r.first <= port && port <= r.last }
-
-// parsePortRange reads a number from 0 to 65535 or a range of them.
-func parsePortRange(text string) (ports portRange, ok bool) {
-	first, last, isRange := strings.Cut(text, "-")
-	if !isRange {
-		last = first
-	}
-	low, err1 := strconv.ParseUint(first, 10, 16)
-	high, err2 := strconv.ParseUint(last, 10, 16)
-	return portRange{uint32(low), uint32(high)}, errors.Join(err1, err2) == nil && low <= high
-}

@@ -35,11 +35,11 @@ func (q *Question) asks(s *Socket) answer {
 	if !q.includes(s.Proto, s.Status) || q.MinIdle > 0 && s.Idle < q.MinIdle {
 		return no
 	}
-	verdict := yes
+	counted := yes
 	for i := range q.Filters {
-		verdict = min(verdict, q.Filters[i].asks(s))
+		counted = min(counted, q.Filters[i].asks(s))
 	}
-	return verdict
+	return counted
 }
 
 func (q *Question) fields() (all fields) {
@@ -61,7 +61,7 @@ func (q *Question) hasFilter(d *dimension) bool {
 
 // tally counts the sockets by a grouping.
 func (q *Question) tally(by grouping) *tally {
-	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, key: by.key}
+	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, key: by.key, bounds: q.bounds}
 }
 
 // tallyOf counts the sockets of one group, all with the same key.
@@ -95,15 +95,33 @@ func (q *Question) tallyHidden(d *dimension) *tally {
 	return t
 }
 
-// kind is a type with a status that its sockets can have.
-type kind struct{ socketType, status string }
+// bounds returns what the filters on ports and addresses leave in.
+func (q *Question) bounds(uint64) (all []bound) {
+	for _, f := range q.Filters {
+		b := bound{isRemote: f.isRemote}
+		for _, item := range f.include {
+			if ports, ok := parsePortRange(item.text); ok && f.port != nil {
+				b.ports = append(b.ports, ports)
+			} else if network, err := parseNetwork(item.text); err == nil && f.port == nil {
+				b.networks = append(b.networks, network)
+			}
+		}
+		if isEnd := f.dimension == byLocalAddress || f.dimension == byRemoteAddress || f.port != nil; isEnd && len(f.include) > 0 {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// typeStatus is a type with a status that its sockets can have.
+type typeStatus struct{ socketType, status string }
 
 // kinds returns what can count of the statuses.
-func (q *Question) kinds(of []string) (all []kind) {
+func (q *Question) kinds(of []string) (all []typeStatus) {
 	for _, socketType := range socketTypes {
 		for _, status := range of {
 			if isUDP(socketType) == (status == statusNone) && q.includes(socketType, status) {
-				all = append(all, kind{socketType, status})
+				all = append(all, typeStatus{socketType, status})
 			}
 		}
 	}
@@ -120,7 +138,7 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 			g[i].assign(&s, value)
 		}
 	}
-	isOne := func(k kind) bool {
+	isOne := func(k typeStatus) bool {
 		return (s.Proto == "" || s.Proto == k.socketType) && (s.Status == "" || s.Status == k.status)
 	}
 	if everything := (&Question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {

@@ -31,8 +31,8 @@ type group struct {
 	verdict
 }
 
-// item is a judged value that is no group.
-type item struct {
+// figure is a judged value that is no group.
+type figure struct {
 	text, label       string // without the state
 	value             float64
 	hidden            int    // so many more it may be
@@ -57,9 +57,9 @@ func (l levels) names(name string) bool {
 // results are all that was judged.
 type results struct {
 	groups          []group
-	limits          []item
-	total           item // without a label where no threshold names it
-	sockets, hidden int  // in all groups
+	limits          []figure
+	total           figure // without a label where no threshold names it
+	sockets, hidden int    // in all groups
 }
 
 // verdict returns the verdict on everything together.
@@ -79,7 +79,7 @@ func (l levels) judge(found *counts, limits []limit, used counter) *results {
 	r := &results{groups: l.judgeGroups(found)}
 	r.sockets, r.hidden = found.sum()
 	for i, each := range limits {
-		one := each.item(used[i])
+		one := each.figure(used[i])
 		one.warning, one.critical = l.warning.first(each.group()), l.critical.first(each.group())
 		r.limits = append(r.limits, one.judged())
 	}
@@ -140,8 +140,8 @@ func (l levels) addNamed(groups []group) []group {
 }
 
 // judgeTotal returns the sum of all groups.
-func (l levels) judgeTotal(known, more int) item {
-	total := item{
+func (l levels) judgeTotal(known, more int) figure {
+	total := figure{
 		text: totalGroup + ": " + countText(known, more), label: totalGroup, value: float64(known), hidden: more,
 		warning: l.warning.first(totalGroup), critical: l.critical.first(totalGroup),
 	}
@@ -160,8 +160,8 @@ func countText(known, more int) string {
 // compare sorts the group with most sockets first, equal ones in the order of
 // the types, then of the statuses and the other values.
 func (g grouping) compare(a, b group) int {
-	typeOf := func(key string) int { return slices.Index(socketTypes, g.value(key, byType)) }
-	return cmp.Or(cmp.Compare(b.known, a.known), cmp.Compare(typeOf(a.key), typeOf(b.key)),
+	order := func(key string) int { return slices.Index(socketTypes, g.value(key, byType)) }
+	return cmp.Or(cmp.Compare(b.known, a.known), cmp.Compare(order(a.key), order(b.key)),
 		cmp.Compare(g.value(a.key, byStatus), g.value(b.key, byStatus)), cmp.Compare(a.key, b.key))
 }
 
@@ -257,7 +257,7 @@ func judge(warning, critical *check.Threshold, low, high int) verdict {
 }
 
 // judgeValue returns the item with the verdict on its value.
-func (i item) judged() item {
+func (i figure) judged() figure {
 	for _, level := range []struct {
 		threshold *check.Threshold
 		state     check.Status

@@ -14,9 +14,9 @@ const ephemeralLabel = "ephemeral_ports"
 
 // limit is something that runs out, in percent of what there is.
 type limit interface {
-	group() string     // by which thresholds name it
-	tally() *tally     // of what uses it up
-	item(*counts) item // the fullest one
+	group() string         // by which thresholds name it
+	tally() *tally         // of what uses it up
+	figure(*counts) figure // the fullest one
 }
 
 // portSpace is the ports that the kernel picks for outgoing connections.
@@ -105,7 +105,7 @@ func (e ephemeralPorts) tally() *tally {
 }
 
 // item returns the fullest use of the ports.
-func (e ephemeralPorts) item(found *counts) item {
+func (e ephemeralPorts) figure(found *counts) figure {
 	used, size, in, peer := 0, 0, "", ""
 	for id, space := range e.spaces { // where no connection is outgoing
 		if name := e.names[id]; size == 0 || name < in {
@@ -124,7 +124,7 @@ func (e ephemeralPorts) item(found *counts) item {
 			used, size, in, peer = r.known, sizes[id], e.names[id], to
 		}
 	}
-	one := item{label: ephemeralLabel, unit: "%", max: 100}
+	one := figure{label: ephemeralLabel, unit: "%", max: 100}
 	one.value = math.Round(1000*float64(used)/float64(size)) / 10
 	one.text = fmt.Sprintf("ephemeral ports: %d%% of %d", int(one.value), size)
 	if peer != "" {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -40,15 +41,18 @@ func main() {
 		config.Log = debugLog{os.Stderr}
 		config.Log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
 	}
-	go check.HandleTimeout(int(config.Timeout / time.Second))
-	// Writing to a full pipe blocks for ever, so exit hard one second after the timeout.
-	time.AfterFunc(config.Timeout+time.Second, func() { check.BaseExit(check.Unknown) })
+	go check.HandleTimeout(math.MaxInt32) // for signals: its own timeout can come too late to be printed
+	time.AfterFunc(config.Timeout, func() {
+		// Writing to a full pipe blocks for ever, so exit hard one second after the timeout.
+		time.AfterFunc(time.Second, func() { check.BaseExit(check.Unknown) })
+		exit(check.Unknown, firstLine(check.Unknown, "Timeout reached"))
+	})
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
 	defer cancel()
 	state, output, err := runCheck(ctx, config)
 	if errors.Is(err, context.DeadlineExceeded) {
-		select {} // the timeout handler has the last word
+		select {} // the timeout has the last word
 	}
 	if err != nil {
 		exit(check.Unknown, errorText(err))

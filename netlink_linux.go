@@ -29,8 +29,8 @@ func dialNetlink(ctx context.Context) (socket int, err error) {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	if deadline, isSet := ctx.Deadline(); isSet {
-		limit := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
-		err = unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
+		patience := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
+		err = unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)
 	}
 	return socket, err
 }

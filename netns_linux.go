@@ -40,15 +40,15 @@ func (n namespace) isOwn() bool { return len(n.paths) == 0 }
 // open returns a descriptor of the namespace. The error is errVanished where
 // nothing stands for it any more and nobody needs it.
 func (n namespace) open() (*os.File, error) {
-	failure := errors.New("the network namespace is gone")
+	fault := errors.New("the network namespace is gone")
 	if n.mayVanish {
-		failure = errVanished
+		fault = errVanished
 	}
 	for _, path := range n.paths {
 		file, err := os.Open(path)
 		if err != nil {
 			if !isGone(err) {
-				failure = netnsRights(err)
+				fault = netnsRights(err)
 			}
 			continue
 		}
@@ -58,7 +58,7 @@ func (n namespace) open() (*os.File, error) {
 		}
 		_ = file.Close()
 	}
-	return nil, failure
+	return nil, fault
 }
 
 func inodeOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
@@ -336,8 +336,8 @@ func (p procfs) ownID() uint64 {
 func (p procfs) started(pid int32) (ticks uint64) {
 	content, _ := os.ReadFile(p.path(pid, "stat"))
 	_, rest, _ := cutLast(string(content), ")")
-	if fields := strings.Fields(rest); len(fields) >= 20 {
-		ticks, _ = strconv.ParseUint(fields[19], 10, 64)
+	if words := strings.Fields(rest); len(words) >= 20 {
+		ticks, _ = strconv.ParseUint(words[19], 10, 64)
 	}
 	return ticks
 }

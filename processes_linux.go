@@ -176,13 +176,13 @@ func (h *holders) walk(ctx context.Context, walks int) error {
 		return h.err
 	}
 	h.walks, h.isWhole = walks, !h.hidesProcesses() && h.seesAll()
-	started, processes := time.Now(), 0
+	started, seen := time.Now(), 0
 	w := walker{holders: h, buffer: make([]byte, 32<<10)}
 	err := h.processes(func(pid int32) error {
-		processes++
+		seen++
 		return errors.Join(ctx.Err(), w.process(pid))
 	})
-	if err == nil && processes == 0 {
+	if err == nil && seen == 0 {
 		err = errors.New("there are none under /proc, not even this one") // it is not mounted
 	}
 	h.log.done("sockets of processes", len(h.pids), err, started)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,8 +79,8 @@ func gopsutilFault(err error, connections int, system string, isRoot bool) error
 	return err
 }
 
-// reading returns a function that counts the sockets of a type, "" for all.
-func (r *gopsutilReader) reading(wanted, netns string) func(counter) error {
+// reading returns a function that counts the sockets of the types.
+func (r *gopsutilReader) reading(types []string, netns string) func(counter) error {
 	return func(to counter) error {
 		connections, err := r.list()
 		if err != nil {
@@ -89,8 +90,8 @@ func (r *gopsutilReader) reading(wanted, netns string) func(counter) error {
 		sockets := make([]Socket, 0, len(connections))
 		listening := listeners{}
 		for _, connection := range connections {
-			s := Socket{ConnectionStat: connection, Proto: socketType(connection.Family, connection.Type), Netns: netns}
-			if s.Proto == "" || wanted != "" && s.Proto != wanted {
+			s := Socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns}
+			if !slices.Contains(types, s.Proto) {
 				continue
 			}
 			if statusOf[s.Status] == "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -47,11 +48,8 @@ func (h *host) addUser(s *Socket) {
 	}
 }
 
-// attempts is how often a dump that breaks off is begun anew.
-const attempts = 3
-
-// dumps returns what is to be read for the tallies: a dump for each network
-// namespace and type, and one for the sockets that came late.
+// dumps returns what is to be read for the tallies: for each network namespace
+// one dump of TCP and two of UDP, and one for the sockets that came late.
 func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
 	fallback := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
@@ -61,25 +59,25 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 		h.addUser(s)
 	})
 	for _, space := range h.spaces {
-		for _, socketType := range socketTypes {
-			states := statesFor(socketType, tallies)
-			if states == 0 {
+		for _, types := range [][]string{{"tcp", "tcp6"}, {"udp"}, {"udp6"}} {
+			types = slices.DeleteFunc(types, func(socketType string) bool { return statesFor(socketType, tallies) == 0 })
+			if len(types) == 0 {
 				continue
 			}
-			diag := &sockDiag{pass: p, space: space, socketType: socketType, states: states}
+			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types}
 			diag.dial = func() (int, error) { return space.dial(ctx) }
-			d := dump{name: socketType}
+			d := dump{name: types[0]}
 			if space.name != "" {
 				d.where = " of the network namespace " + cleanName(space.name)
 			}
-			for range attempts {
-				if h.source != sourceGopsutil {
-					d.sources = append(d.sources, source{sourceNetlink, diag.read})
+			for _, how := range manners {
+				if h.source != sourceGopsutil && (!how.hasTotals || !isUDP(types[0]) && h.source != sourceList) {
+					d.sources = append(d.sources, diag.source(how))
 				}
 			}
 			// gopsutil knows this namespace only, and not how long a connection is idle.
-			if h.source != sourceNetlink && space.isOwn() && p.fields&fieldIdle == 0 {
-				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(socketType, space.name)})
+			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&fieldIdle == 0 {
+				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(types, space.name)})
 			}
 			all = append(all, d)
 		}

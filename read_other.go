@@ -18,8 +18,8 @@ func openHost(config *Config) (*host, error) { return &host{config.Log}, nil }
 
 // dumps returns what is to be read for the tallies, in one dump.
 func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
-	reader := newGopsutilReader(ctx, h.log, tallies, (&processes{found: map[int32]Socket{}}).resolve)
-	return []dump{{sources: []source{{sourceGopsutil, reader.reading("", hidden)}}}}
+	from := newGopsutilReader(ctx, h.log, tallies, (&owners{found: map[int32]Socket{}}).resolve)
+	return []dump{{sources: []source{{sourceGopsutil, from.reading(socketTypes, hidden)}}}}
 }
 
 func (*host) ephemeralPorts() (ephemeralPorts, error) {
@@ -31,10 +31,10 @@ func readConnections(ctx context.Context, kind string, _ fields) ([]net.Connecti
 	return net.ConnectionsWithContext(ctx, kind)
 }
 
-// processes asks gopsutil for the name and the user of a process, once.
-type processes struct{ found map[int32]Socket }
+// owners asks gopsutil for the name and the user of a process, once.
+type owners struct{ found map[int32]Socket }
 
-func (p *processes) resolve(s *Socket) {
+func (p *owners) resolve(s *Socket) {
 	owner, known := p.found[s.Pid]
 	if !known {
 		owner = Socket{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
@@ -43,14 +43,14 @@ func (p *processes) resolve(s *Socket) {
 	s.Process, s.User = owner.Process, owner.User
 }
 
-func ask(pid int32, question func(*process.Process) (string, error)) string {
+func ask(pid int32, about func(*process.Process) (string, error)) string {
 	p, err := process.NewProcess(pid)
 	if err != nil {
 		return hidden
 	}
-	answer, err := question(p)
-	if err != nil || answer == "" {
+	text, err := about(p)
+	if err != nil || text == "" {
 		return hidden
 	}
-	return givenName(answer)
+	return givenName(text)
 }

@@ -128,7 +128,7 @@ func parseRecorded(raw []byte) (Socket, error) {
 	case recorded.Family == 0 || recorded.Type == 0:
 		return Socket{}, errors.New("it must have proto, or family and type")
 	default:
-		s.Proto = socketType(recorded.Family, recorded.Type)
+		s.Proto = typeOf(recorded.Family, recorded.Type)
 	}
 	if s.Status, _ = canonicalStatus(s.Status); isUDP(s.Proto) || s.Status == "" {
 		s.Status = statusNone
@@ -170,9 +170,9 @@ func recordedAddress(recorded *net.Addr) net.Addr {
 
 // check returns an error where the recording stands for a reading that failed.
 func (r *Recording) check() error {
-	failure := errors.New("the recording stands for a failed reading")
+	failed := errors.New("the recording stands for a failed reading")
 	if r.ExitCode != 0 {
-		return failure
+		return failed
 	}
 	if r.ErrorsPath == "" {
 		return nil
@@ -184,7 +184,7 @@ func (r *Recording) check() error {
 	defer file.Close()
 	switch n, err := file.Read(make([]byte, 1)); {
 	case n > 0:
-		return failure
+		return failed
 	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("the recording %s cannot be read: %w", quote(r.ErrorsPath), cause(err))
 	}

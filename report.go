@@ -21,8 +21,8 @@ const (
 // report returns the state and the whole output: the first line with the
 // performance data, then the details, a line each, as in the Monitoring Plugins
 // guidelines (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
-func report(r *results, details []string, config *Config) (check.Status, string) {
-	p := page{config: config, results: r, details: details, state: r.verdict().least, isTwice: config.Levels.by.twice(r.groups)}
+func report(r *results, lines []string, config *Config) (check.Status, string) {
+	p := page{config: config, results: r, details: lines, state: r.verdict().least, isTwice: config.Levels.by.twice(r.groups)}
 	if config.AlwaysOK {
 		p.state = check.OK
 	}
@@ -144,14 +144,14 @@ func (p *page) addGroup(g group) {
 	if p.isTwice[label] {
 		text, label = text+mark(g.key), label+mark(g.key)
 	}
-	p.add(item{
+	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
 		warning: g.warning, critical: g.critical, verdict: g.verdict,
 	})
 }
 
 // add adds a text, and performance data where the value is certain.
-func (p *page) add(i item) {
+func (p *page) add(i figure) {
 	if i.least != check.OK {
 		i.text += " [" + i.least.String() + "]"
 	}
@@ -206,6 +206,9 @@ func notes(config *Config, found reading, spots blindSpots, duration string) []s
 			lines = append(lines, "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)")
 		}
 		return lines
+	}
+	if slices.Contains(found.sources, sourceTotals) {
+		found.sources = slices.DeleteFunc(found.sources, func(name string) bool { return name == sourceNetlink })
 	}
 	sockets, _ := found.counts[0].sum()
 	note := fmt.Sprintf("%d sockets counted, read from %s in %s", sockets, cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -38,25 +40,51 @@ const (
 
 // From include/uapi/linux/inet_diag.h.
 const (
-	sizeofInetDiagReqV2 = 56 // struct inet_diag_req_v2
+	tcpDiagGetSock      = 18 // TCPDIAG_GETSOCK
+	sizeofInetDiagReq   = 60 // struct inet_diag_req, which goes with it
+	sizeofInetDiagReqV2 = 56 // struct inet_diag_req_v2, which goes with SOCK_DIAG_BY_FAMILY
 	sizeofInetDiagMsg   = 72 // struct inet_diag_msg, without the attributes behind it
+	timerTimeWait       = 3  // idiag_timer of what is less than a full socket
+	inetDiagReqBytecode = 1  // INET_DIAG_REQ_BYTECODE, the attribute with a program
 	inetDiagInfo        = 2  // INET_DIAG_INFO, the attribute with a struct tcp_info
 )
 
-// sockDiag reads the sockets of one type in a network namespace over
+// sockDiag reads the sockets of some types in a network namespace over
 // NETLINK_SOCK_DIAG. It needs no rights, but for other namespaces and for the
 // processes of others.
 type sockDiag struct {
 	*pass
-	space      namespace
-	socketType string
-	states     uint32 // bit mask, 1 << state
-	dial       func() (socket int, err error)
+	space   namespace
+	tallies []*tally
+	types   []string // of one protocol
+	dial    func() (socket int, err error)
 
 	addresses map[[16]byte]string // the texts of addresses, so that each is made once
 	users     map[uint32]Socket   // as they show a user
 	listening listeners
 	late      []lateSocket
+	sockets   int    // that were listed
+	full      [2]int // of each type, those that the kernel counts as in use
+
+	hasHalfOpen bool // one of them is in SYN_RECV
+}
+
+// manner is a way to ask the kernel. Kernels and sandboxes do not know them all.
+type manner struct {
+	hasTotals  bool // take ESTABLISHED from the kernel's totals where its number will do
+	isOneWalk  bool // list both types in one walk
+	hasProgram bool // let the kernel leave out what no tally counts
+}
+
+// manners are all ways, the best one first. A dump that breaks off is begun anew
+// with the next one.
+var manners = []manner{{true, true, true}, {false, true, true}, {false, true, false}, {false, false, false}}
+
+// question is what one dump asks for.
+type question struct {
+	states  uint32 // bit mask, 1 << state
+	program []byte
+	isRest  bool // what it lists counts for no tally that has it from the totals
 }
 
 // statesFor returns the states that the tallies ask for.
@@ -77,34 +105,22 @@ func statesFor(socketType string, tallies []*tally) (states uint32) {
 	return states
 }
 
-func (d *sockDiag) family() uint8 {
-	if d.socketType == "tcp6" || d.socketType == "udp6" {
-		return unix.AF_INET6
+// source returns the source that reads in a manner.
+func (d *sockDiag) source(how manner) source {
+	name := sourceNetlink
+	if how.hasTotals {
+		name = sourceTotals
 	}
-	return unix.AF_INET
+	return source{name, func(to counter) error { return d.read(to, how) }}
 }
 
-// request returns the question as struct inet_diag_req_v2.
-func (d *sockDiag) request() []byte {
-	request := make([]byte, sizeofInetDiagReqV2) // a socket id of zeros asks for all
-	request[0], request[1] = d.family(), unix.IPPROTO_TCP
-	if isUDP(d.socketType) {
-		request[1] = unix.IPPROTO_UDP
-	}
-	if d.fields&fieldIdle != 0 {
-		request[2] = 1 << (inetDiagInfo - 1)
-	}
-	binary.NativeEndian.PutUint32(request[4:], d.states)
-	return request
-}
-
-// read counts the sockets straight from the kernel's datagrams. It can be called
-// again after an error.
-func (d *sockDiag) read(to counter) error {
+// read counts the sockets straight from the kernel's datagrams.
+func (d *sockDiag) read(to counter, how manner) error {
 	started := time.Now()
-	d.listening, d.late, d.addresses, d.users = listeners{}, nil, map[[16]byte]string{}, map[uint32]Socket{}
-	sockets, err := d.readAll(to)
-	d.log.done(fmt.Sprintf("netlink: %s, states %#x", d.socketType, d.states), sockets, err, started)
+	d.listening, d.late, d.sockets, d.full, d.hasHalfOpen = listeners{}, nil, 0, [2]int{}, false
+	d.addresses, d.users = map[[16]byte]string{}, map[uint32]Socket{}
+	err := d.readAll(to, how)
+	d.log.done(fmt.Sprintf("netlink: %v, %+v", d.types, how), d.sockets, err, started)
 	if errors.Is(err, errVanished) {
 		return nil // it has no sockets
 	}
@@ -114,46 +130,142 @@ func (d *sockDiag) read(to counter) error {
 	return err
 }
 
-func (d *sockDiag) readAll(to counter) (sockets int, err error) {
+func (d *sockDiag) readAll(to counter, how manner) error {
 	if d.fields&fieldProcess != 0 {
 		if err := d.holders.find(d.ctx); err != nil {
-			return 0, err
+			return err
 		}
 	}
+	if how.hasTotals {
+		return d.readWithTotals(to, how)
+	}
+	q := question{program: d.program(d.tallies, how)}
+	for _, socketType := range d.types {
+		q.states |= statesFor(socketType, d.tallies)
+	}
+	return d.list(to, q, how)
+}
+
+// program returns the bytecode of the tallies, nil where they do not have the
+// same bounds.
+func (d *sockDiag) program(tallies []*tally, how manner) []byte {
+	if !how.hasProgram {
+		return nil
+	}
+	var program []byte
+	for i, t := range tallies {
+		var of []byte
+		if t.bounds != nil {
+			of = bytecode(d.usable(t.bounds(d.space.inode)))
+		}
+		if i > 0 && !bytes.Equal(of, program) {
+			return nil
+		}
+		program = of
+	}
+	return program
+}
+
+// usable returns the bounds that leave in the listeners of the sockets within,
+// where those must be known.
+func (d *sockDiag) usable(bounds []bound) []bound {
+	return slices.DeleteFunc(bounds, func(b bound) bool {
+		return d.fields&fieldDirection != 0 && (b.isRemote || len(b.networks) > 0)
+	})
+}
+
+// list counts the sockets that the kernel lists.
+func (d *sockDiag) list(to counter, q question, how manner) error {
+	families := [][]string{d.types}
+	if !how.isOneWalk {
+		families = slices.Collect(slices.Chunk(d.types, 1))
+	}
+	for _, types := range families {
+		if err := d.ask(to, q, types); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask counts the sockets of the types that the kernel lists in one walk.
+func (d *sockDiag) ask(to counter, q question, types []string) error {
 	// What is left of an answer that broke off must not be taken for the next one.
 	socket, err := d.dial()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer unix.Close(socket)
 	var s Socket
-	err = ask(d.ctx, socket, unix.SOCK_DIAG_BY_FAMILY, d.request(), func(message []byte) error {
-		if err := d.parse(message, &s); err != nil {
+	kind, request := d.request(q, types)
+	return ask(d.ctx, socket, kind, request, func(message []byte) error {
+		if err := d.parse(message, &s, types); err != nil {
 			return err
 		}
-		sockets++
-		if inode, isLate := d.resolve(message, &s); isLate && len(d.late) < maxLate {
+		d.sockets++
+		inode, isLate := d.resolve(message, &s)
+		d.hasHalfOpen = d.hasHalfOpen || s.Status == "SYN_RECV"
+		if isFull := message[2] != timerTimeWait && (inode != 0 || s.Status != "SYN_RECV"); isFull {
+			d.full[slices.Index(d.types, s.Proto)]++
+		}
+		switch {
+		case q.isRest:
+			to.addListed(&s)
+		case isLate && len(d.late) < maxLate:
 			d.late = append(d.late, lateSocket{s, inode})
-		} else {
+		default:
 			to.add(&s)
 		}
 		return nil
 	})
-	return sockets, err
+}
+
+// request returns the kind of message and the question.
+func (d *sockDiag) request(q question, types []string) (kind uint16, request []byte) {
+	kind, request = unix.SOCK_DIAG_BY_FAMILY, make([]byte, sizeofInetDiagReqV2) // a socket id of zeros asks for all
+	extensions, states := &request[2], request[4:]
+	if len(types) > 1 { // of both families, and of TCP only
+		kind, request = tcpDiagGetSock, make([]byte, sizeofInetDiagReq)
+		extensions, states = &request[3], request[52:]
+		request[0] = unix.AF_UNSPEC
+	} else {
+		request[0], request[1] = familyOf(types[0]), unix.IPPROTO_TCP
+		if isUDP(types[0]) {
+			request[1] = unix.IPPROTO_UDP
+		}
+	}
+	if d.fields&fieldIdle != 0 {
+		*extensions = 1 << (inetDiagInfo - 1)
+	}
+	binary.NativeEndian.PutUint32(states, q.states)
+	if len(q.program) > 0 { // behind a struct nlattr
+		request = binary.NativeEndian.AppendUint16(request, uint16(unix.SizeofNlAttr+len(q.program)))
+		request = binary.NativeEndian.AppendUint16(request, inetDiagReqBytecode)
+		request = append(request, q.program...)
+	}
+	return kind, request
+}
+
+func familyOf(socketType string) uint8 {
+	if socketType == "tcp6" || socketType == "udp6" {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 // parse reads the socket that the kernel describes, but for addresses and
 // owners. It allocates nothing.
-func (d *sockDiag) parse(message []byte, s *Socket) (err error) {
+func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) {
 	if len(message) < sizeofInetDiagMsg {
 		return fmt.Errorf("the kernel sent %d bytes for a socket, %d are the least", len(message), sizeofInetDiagMsg)
 	}
 	family, state := message[0], message[1]
-	if family != d.family() || int(state) >= len(tcpStates) || state == 0 {
+	index := slices.IndexFunc(types, func(socketType string) bool { return familyOf(socketType) == family })
+	if index < 0 || int(state) >= len(tcpStates) || state == 0 {
 		return fmt.Errorf("the kernel sent a socket of family %d in state %d, which was not asked for", family, state)
 	}
-	s.Proto, s.Family, s.Type, s.Status = d.socketType, uint32(family), sockStream, tcpStates[state]
-	if isUDP(d.socketType) {
+	s.Proto, s.Family, s.Type, s.Status = types[index], uint32(family), sockStream, tcpStates[state]
+	if isUDP(s.Proto) {
 		s.Type, s.Status = sockDgram, statusNone
 	}
 	s.Laddr.Port = uint32(binary.BigEndian.Uint16(message[4:]))
@@ -200,13 +312,13 @@ func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool
 const maxAddresses = 1 << 14
 
 // address returns the text of an address, an IPv4-mapped one as IPv4.
-func (d *sockDiag) address(family uint32, bytes []byte) string {
-	raw := [16]byte(bytes)
+func (d *sockDiag) address(family uint32, content []byte) string {
+	raw := [16]byte(content)
 	text, known := d.addresses[raw]
 	if !known {
 		address := netip.AddrFrom16(raw)
 		if family == unix.AF_INET {
-			address = netip.AddrFrom4([4]byte(bytes))
+			address = netip.AddrFrom4([4]byte(content))
 		}
 		if len(d.addresses) == maxAddresses {
 			clear(d.addresses)

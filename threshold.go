@@ -43,14 +43,14 @@ func parseThresholds(items []string, by grouping, named func(key, text string) e
 		if err != nil {
 			return nil, err
 		}
-		folded := by.foldedName(key, name)
-		switch _, isThere := thresholds[folded]; {
+		target := by.foldedName(key, name)
+		switch _, isThere := thresholds[target]; {
 		case isThere && !isNamed:
 			return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE", quote(text))
 		case isThere:
 			return nil, fmt.Errorf("the group %s is given twice", quote(name))
 		}
-		thresholds[folded] = threshold
+		thresholds[target] = threshold
 	}
 	return thresholds, nil
 }

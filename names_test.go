@@ -1,0 +1,103 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"strconv"
+	"testing"
+)
+
+// A local name that hides a package-level one, or an import, makes a reader
+// look in the wrong place.
+func TestNoLocalNameHidesAPackageLevelName(t *testing.T) {
+	files := token.NewFileSet()
+	packages, err := parser.ParseDir(files, ".", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, file := range packages["main"].Files {
+		for _, declaration := range file.Decls {
+			switch d := declaration.(type) {
+			case *ast.FuncDecl:
+				names[d.Name.Name] = d.Recv == nil || names[d.Name.Name]
+			case *ast.GenDecl:
+				for _, one := range specNames(d) {
+					names[one.Name] = true
+				}
+			}
+		}
+	}
+	for _, file := range packages["main"].Files {
+		imports := map[string]bool{}
+		for _, spec := range file.Imports {
+			imported, _ := strconv.Unquote(spec.Path.Value)
+			imports[path.Base(imported)] = spec.Name == nil
+			if spec.Name != nil {
+				imports[spec.Name.Name] = true
+			}
+		}
+		for _, declaration := range file.Decls {
+			for _, local := range localNames(declaration) {
+				if local.Name != "_" && (names[local.Name] || imports[local.Name]) {
+					t.Errorf("%s: %s hides another name", files.Position(local.Pos()), local.Name)
+				}
+			}
+		}
+	}
+}
+
+// specNames returns what a declaration of constants, variables or types names.
+func specNames(d *ast.GenDecl) (names []*ast.Ident) {
+	for _, spec := range d.Specs {
+		switch s := spec.(type) {
+		case *ast.ValueSpec:
+			names = append(names, s.Names...)
+		case *ast.TypeSpec:
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// localNames returns what is named inside of a function, with its parameters.
+func localNames(declaration ast.Decl) (names []*ast.Ident) {
+	add := func(expressions ...ast.Expr) {
+		for _, expression := range expressions {
+			if name, isName := expression.(*ast.Ident); isName {
+				names = append(names, name)
+			}
+		}
+	}
+	addFields := func(list *ast.FieldList) {
+		if list != nil {
+			for _, field := range list.List {
+				names = append(names, field.Names...)
+			}
+		}
+	}
+	if function, isFunction := declaration.(*ast.FuncDecl); isFunction {
+		addFields(function.Recv)
+	}
+	ast.Inspect(declaration, func(node ast.Node) bool {
+		switch n := node.(type) {
+		case *ast.FuncType:
+			addFields(n.Params)
+			addFields(n.Results)
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				add(n.Lhs...)
+			}
+		case *ast.RangeStmt:
+			if n.Tok == token.DEFINE {
+				add(n.Key, n.Value)
+			}
+		case *ast.DeclStmt:
+			names = append(names, specNames(n.Decl.(*ast.GenDecl))...)
+		}
+		return true
+	})
+	return names
+}
