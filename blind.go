@@ -21,7 +21,7 @@ type blindSpots []*blindSpot
 func (c *Config) blindSpots() (all blindSpots) {
 	for _, d := range dimensions {
 		isFilter := c.Question.hasFilter(d)
-		isOwner := d == byProcess || d == byUser
+		isOwner := d == byProcess || d == byUser || d == byUnit
 		if isFilter && (isOwner || c.Recording != nil) || isOwner && c.Levels.by.has(d) {
 			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: c.Recording != nil})
 		}
@@ -43,6 +43,10 @@ func (c *Config) asksFor(d *dimension) bool { return c.Levels.by.has(d) || c.Que
 // text says what is not seen, and which rights would show it.
 func (b blindSpot) text() string {
 	switch {
+	case b.dimension == byUnit && b.isRecording:
+		return fmt.Sprintf("the recording does not name the units of %d sockets (%s)", b.sockets, hidden)
+	case b.dimension == byUnit:
+		return fmt.Sprintf("the units of %d sockets are outside of this container (%s)", b.sockets, hidden)
 	case b.dimension != byProcess && b.dimension != byUser:
 		return fmt.Sprintf("the recording does not carry the ports and addresses of %d sockets", b.sockets)
 	case b.dimension == byUser && b.isRecording:

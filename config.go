@@ -171,8 +171,8 @@ func (p argumentParser) grouping() error {
 			return fmt.Errorf("unknown dimension %s: use %s", quote(item), grouping(dimensions).names(", "))
 		case p.Levels.by.has(d):
 			return fmt.Errorf("the dimension %s is given twice", quote(item))
-		case d == byNetns && !p.onLiveLinux() && !p.isRecording:
-			return errOnlyLinux("netns")
+		case (d == byNetns || d == byUnit) && !p.onLiveLinux() && !p.isRecording:
+			return errOnlyLinux(d.name)
 		}
 		p.Levels.by = append(p.Levels.by, d)
 	}
@@ -196,6 +196,9 @@ func (p argumentParser) filters() error {
 		if d.item == nil || !p.flags.Changed(d.name) {
 			continue
 		}
+		if d == byUnit && !p.onLiveLinux() && !p.isRecording {
+			return fmt.Errorf("--unit: %w", errOnlyLinux("the unit of a socket"))
+		}
 		f, err := parseFilter(d, p.list(d.name))
 		if err == nil && d == byUser {
 			err = p.users(f)
@@ -211,7 +214,7 @@ func (p argumentParser) filters() error {
 // users returns an error where a user of the filter is not known here.
 func (p argumentParser) users(f filter) error {
 	for _, item := range slices.Concat(f.include, f.exclude) {
-		if _, err := strconv.ParseUint(item.text, 10, 32); err == nil || !isTold(item.text) {
+		if _, err := strconv.ParseUint(item.text, 10, 32); err == nil || !isTold(item.text) || strings.ContainsAny(item.text, "*?") {
 			continue
 		}
 		if p.isRecording {

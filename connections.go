@@ -119,18 +119,42 @@ const portHidden = 1 << 16
 // tell, and empty where nobody asked.
 type Socket struct {
 	net.ConnectionStat
-	Proto   string // one of socketTypes
-	Process string
-	User    string
-	Netns   string        // the name of the network namespace
-	NetnsID uint64        // tells network namespaces of the same name apart
-	Idle    time.Duration // since the last traffic, negative where the kernel keeps no times
-	CameIn  bool          // the local port is one that is listened on
-	isNamed bool          // it was made from the name of a group, which may be in any case
+	Proto     string        // one of socketTypes
+	owner                   // of a connection that nobody has accepted, that of its listener
+	Netns     string        // the name of the network namespace
+	NetnsID   uint64        // tells network namespaces of the same name apart
+	Direction string        // directionIn, directionOut, directionListen, or nothing
+	Listener  string        // the address that directionIn came in on, "" for any
+	Idle      time.Duration // since the last data, negative where the kernel keeps no times
+
+	isWaiting bool // nobody has accepted it yet
+	isNamed   bool // it was made from the name of a group, which may be in any case
 }
 
-// listeners are the addresses and ports that connections come in on.
-type listeners map[listener]bool
+// owner is whose a socket is.
+type owner struct {
+	Process string   // the names of the holders, each once, joined by +
+	Holders []holder // the processes that hold it, where they can be told
+	User    string   // who made it
+	Unit    string   // the systemd unit or the container that made it
+}
+
+// holder is a process that holds a socket.
+type holder struct {
+	pid  int32
+	name string
+	user string // that it runs as
+}
+
+// Values of Socket.Direction.
+const (
+	directionIn     = "in"     // the local port is one that is listened on
+	directionOut    = "out"    // it is not
+	directionListen = "listen" // it listens itself
+)
+
+// listeners are the sockets that listen.
+type listeners map[listener]owner
 
 type listener struct {
 	socketType string // a connection has the type of its listener
@@ -138,22 +162,52 @@ type listener struct {
 	port       uint32
 }
 
-// add notes a socket that listens.
-func (l listeners) add(s *Socket) {
-	if s.Status != "LISTEN" {
+// orient tells the direction of a socket. Those that listen must come first. A
+// connection that no process holds and that is no orphan waits to be accepted:
+// it has the owner of its listener.
+func (l listeners) orient(s *Socket, isHeld bool) {
+	s.Listener, s.isWaiting = "", false
+	anywhere := listener{s.Proto, "", s.Laddr.Port}
+	here := listener{s.Proto, s.Laddr.IP, s.Laddr.Port}
+	switch {
+	case s.Status == "LISTEN":
+		s.Direction = directionListen
+		if isAny := s.Laddr.IP == "0.0.0.0" || s.Laddr.IP == "::" || s.Laddr.IP == "*"; isAny {
+			here = anywhere
+		}
+		if _, isThere := l[here]; !isThere {
+			l[here] = s.owner
+		}
+		return
+	case isUDP(s.Proto) && s.Raddr.Port == 0:
+		s.Direction = nothing
 		return
 	}
-	address := s.Laddr.IP
-	switch address {
-	case "0.0.0.0", "::", "*":
-		address = ""
+	s.Direction = directionOut
+	for _, each := range []listener{here, anywhere} {
+		if with, isThere := l[each]; isThere {
+			s.Direction, s.Listener = directionIn, each.address
+			s.isWaiting = !isHeld && (s.Status == "ESTABLISHED" || s.Status == "CLOSE_WAIT" || s.Status == "SYN_RECV")
+			if s.isWaiting {
+				s.owner = with
+			}
+			return
+		}
 	}
-	l[listener{s.Proto, address, s.Laddr.Port}] = true
 }
 
-// accepted tells whether the connection came in on a port that is listened on.
-func (l listeners) accepted(s *Socket) bool {
-	return l[listener{s.Proto, "", s.Laddr.Port}] || l[listener{s.Proto, s.Laddr.IP, s.Laddr.Port}]
+// orientAll counts sockets that come in no order. addOwner completes one and
+// tells whether a process holds it.
+func orientAll(sockets []Socket, addOwner func(*Socket) bool, to counter) {
+	listening := listeners{}
+	for _, isFirst := range []bool{true, false} {
+		for i := range sockets {
+			if s := &sockets[i]; isFirst == (s.Status == "LISTEN") {
+				listening.orient(s, addOwner(s))
+				to.add(s)
+			}
+		}
+	}
 }
 
 type portRange struct{ first, last uint32 }

@@ -23,7 +23,14 @@ const (
 	fieldNetns
 	fieldIdle
 	fieldDirection
+	fieldUnit
+	fieldUnitIfKnown // where the kernel tells it
+	fieldIdleIfKnown
 )
+
+// fieldsOriented are those for which the listeners must be known: a connection
+// that nobody has accepted belongs to the owner of its listener.
+const fieldsOriented = fieldProcess | fieldUser | fieldUnit | fieldDirection
 
 // answer says whether a socket counts.
 type answer int

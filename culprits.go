@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/NETWAYS/go-check"
 )
@@ -15,44 +16,55 @@ const (
 	maxCulpritGroups = 3       // groups whose holders and peers are told
 	maxCulprits      = 5       // holders and peers of each
 	maxPeers         = 1 << 12 // so many are kept at the most while counting
+	maxProcesses     = 3       // process ids of a holder that are told
 )
 
-// tooManyPeers stands for the peers that are not kept.
-var tooManyPeers = fmt.Sprintf("more than %d", maxPeers)
-
-// violation is a group that has sockets and is not OK.
+// violation is something that has sockets and is not OK.
 type violation struct {
 	text    string
 	tally   *tally // of its sockets
 	sockets int
 	state   check.Status
+	blame   *string // where to say who has most of it, nil where the name does
 }
 
-// violations returns the groups whose holders and peers are told, the worst
-// state and then the most sockets first.
+// violations returns what the holders and the peers are told of, the worst state
+// and then the most sockets first.
 func (c *Config) violations(r *results) []violation {
 	var all []violation
-	for _, g := range r.groups {
-		if g.least != check.OK && g.known > 0 {
-			all = append(all, violation{c.Levels.by.text(g.key), c.Question.tallyOf(c.Levels.by, g.key), g.known, g.least})
+	add := func(text string, of *tally, sockets int, state check.Status, blame *string) {
+		if state != check.OK && sockets > 0 && of != nil {
+			all = append(all, violation{text, of, sockets, state, blame})
 		}
 	}
-	if r.total.least != check.OK && r.sockets > 0 {
-		all = append(all, violation{totalGroup, c.Question.tally(nil), r.sockets, r.total.least})
+	for i := range r.groups {
+		g := &r.groups[i]
+		if g.least != check.OK {
+			blame := &g.blame
+			if c.Levels.by.has(byProcess) || c.Levels.by.has(byUnit) {
+				blame = nil
+			}
+			add(c.Levels.by.text(g.key), c.Question.tallyOf(c.Levels.by, g.key), g.known, g.least, blame)
+		}
 	}
+	for i := range r.limits {
+		l := &r.limits[i]
+		add(l.name, l.users, l.sockets, l.least, &l.blame)
+	}
+	add(totalGroup, c.Question.tally(nil), r.sockets, r.total.least, &r.total.blame)
 	slices.SortStableFunc(all, func(a, b violation) int {
 		return cmp.Or(cmp.Compare(b.state, a.state), cmp.Compare(b.sockets, a.sockets))
 	})
 	return all[:min(len(all), maxCulpritGroups)]
 }
 
-// culprits returns who holds the sockets of the violations, and where they go, a
-// line each, and with tellHidden how many holders this user may not see. It
-// reads the sockets once more, which only a violation is worth.
+// culprits returns who holds the sockets of the violations, where they go and
+// since when, a line each, and with tellHidden how many holders this user may not
+// see. It reads the sockets once more, which only a violation is worth.
 func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]string, error) {
 	var tallies []*tally
 	for _, v := range all {
-		tallies = append(tallies, v.holders(), v.peers())
+		tallies = append(tallies, v.holders(), v.peers(), v.idle())
 	}
 	found, err := count(dumps(tallies), tallies...)
 	if err != nil {
@@ -61,16 +73,16 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]
 	var lines []string
 	unseen := 0
 	for i, v := range all {
-		held, met := found.counts[2*i], found.counts[2*i+1]
-		if text := mostText(held, holderText); text != "" {
-			lines = append(lines, v.text+" held by: "+text)
+		held := holdersOf(found.counts[3*i])
+		unseen += held.unseen
+		if i == 0 && v.blame != nil {
+			*v.blame = held.blame()
 		}
-		if text := mostText(met, peerText); text != "" {
-			lines = append(lines, v.text+" peers: "+text)
-		}
-		for _, r := range held.rows {
-			if strings.HasPrefix(r.key, hidden+keySeparator) {
-				unseen += r.known
+		for _, line := range []struct{ title, text string }{
+			{"held by", held.text()}, {"peers", peersText(found.counts[3*i+1])}, {"idle", idleText(found.counts[3*i+2])},
+		} {
+			if line.text != "" {
+				lines = append(lines, v.text+" "+line.title+": "+line.text)
 			}
 		}
 	}
@@ -80,39 +92,142 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]
 	return lines, nil
 }
 
-// holders returns the tally of the sockets by process and user.
+// holders counts the sockets by who holds them.
 func (v violation) holders() *tally {
 	t := *v.tally
-	t.fields |= fieldProcess | fieldUser
+	t.fields |= fieldProcess | fieldUser | fieldUnitIfKnown
 	t.key = func(to []byte, s *Socket) []byte {
-		to = append(append(to, s.Process...), keySeparator...)
-		to = append(strconv.AppendInt(to, int64(s.Pid), 10), keySeparator...)
-		return append(to, s.User...)
+		runsAs := s.User
+		if len(s.Holders) > 0 && isTold(s.Holders[0].user) {
+			runsAs = s.Holders[0].user
+		}
+		for _, value := range []string{s.Process, runsAs, s.Unit} {
+			to = append(append(to, value...), keySeparator...)
+		}
+		to = append(strconv.AppendBool(to, s.isWaiting), keySeparator...)
+		for _, h := range s.Holders {
+			to = append(strconv.AppendInt(to, int64(h.pid), 10), ' ')
+		}
+		return to
 	}
 	return &t
 }
 
-// holderText returns "process[pid] (user)", "" where nothing is known.
-func holderText(key string) string {
-	values := strings.Split(key, keySeparator)
-	text, pid, user := byProcess.shown(values[0]), values[1], values[2]
-	if number, _ := strconv.Atoi(pid); number > 0 {
-		text += "[" + pid + "]"
+// program is a holder of sockets, however many processes it has.
+type program struct{ process, user, unit string }
+
+type share struct {
+	sockets, waiting int
+	pids             map[string]bool
+}
+
+type programs struct {
+	shares map[program]*share
+	unseen int // sockets of which nothing is known but perhaps the user
+}
+
+func holdersOf(found *counts) programs {
+	all := programs{shares: map[program]*share{}}
+	for _, r := range found.rows {
+		values := strings.Split(r.key, keySeparator)
+		p := program{values[0], values[1], values[2]}
+		if p.process == hidden && !isKnown(p.unit) {
+			all.unseen += r.known
+		}
+		if all.shares[p] == nil {
+			all.shares[p] = &share{pids: map[string]bool{}}
+		}
+		s := all.shares[p]
+		s.sockets += r.known
+		if values[3] == "true" {
+			s.waiting += r.known
+		}
+		for _, pid := range strings.Fields(values[4]) {
+			s.pids[pid] = true
+		}
 	}
-	if isTold(user) {
-		return text + " (" + byUser.shown(user) + ")"
+	return all
+}
+
+// isKnown tells whether a name is one: units can be empty too, where the kernel
+// does not tell them.
+func isKnown(name string) bool { return name != "" && isTold(name) }
+
+// name returns the program, or the unit where programs are hidden.
+func (p program) name() string {
+	switch {
+	case isKnown(p.process):
+		return byProcess.shown(p.process)
+	case isKnown(p.unit):
+		return byUnit.shown(p.unit)
+	case p.process == hidden && isKnown(p.user):
+		return hidden
 	}
-	if text == hidden {
+	return ""
+}
+
+// blame returns who has most of the sockets, " (java 240)", "" where that is not
+// known.
+func (all programs) blame() string {
+	sockets := map[string]int{}
+	for p, s := range all.shares {
+		sockets[p.name()] += s.sockets
+	}
+	names := mostFirst(sockets)
+	if len(names) == 0 || !isKnown(names[0]) {
 		return ""
+	}
+	return fmt.Sprintf(" (%s %d)", names[0], sockets[names[0]])
+}
+
+// text lists the programs with most sockets.
+func (all programs) text() string {
+	sockets := map[string]int{}
+	for p, s := range all.shares {
+		name := p.name()
+		if name == "" {
+			continue
+		}
+		var belongs []string
+		if isKnown(p.user) {
+			belongs = append(belongs, byUser.shown(p.user))
+		}
+		if isKnown(p.unit) && name != byUnit.shown(p.unit) {
+			belongs = append(belongs, byUnit.shown(p.unit))
+		}
+		if len(belongs) > 0 {
+			name += " (" + strings.Join(belongs, ", ") + ")"
+		}
+		sockets[name+keySeparator+s.text()] += s.sockets
+	}
+	return mostText(sockets, 0, "; ")
+}
+
+// text returns what is told behind the number of sockets.
+func (s share) text() (text string) {
+	if len(s.pids) > 1 {
+		text = fmt.Sprintf(" in %d processes", len(s.pids))
+	}
+	if len(s.pids) > 1 && len(s.pids) <= maxProcesses {
+		var pids []int
+		for typed := range s.pids {
+			pid, _ := strconv.Atoi(typed)
+			pids = append(pids, pid)
+		}
+		slices.Sort(pids)
+		text += ": " + strings.ReplaceAll(strings.Trim(fmt.Sprint(pids), "[]"), " ", ", ")
+	}
+	if s.waiting > 0 {
+		text += fmt.Sprintf(" (%d not accepted)", s.waiting)
 	}
 	return text
 }
 
-// peers returns the tally of the connections by their other end. The port of a
-// peer that came to us says nothing.
+// peers counts the connections by their other end. The port of a peer that came
+// to us says nothing; where it came in does.
 func (v violation) peers() *tally {
 	t := *v.tally
-	t.fields |= fieldRemoteAddress | fieldRemotePort | fieldDirection
+	t.fields |= fieldRemoteAddress | fieldRemotePort | fieldLocalPort | fieldDirection
 	t.most = maxPeers
 	t.asks = func(s *Socket) answer {
 		if s.Raddr.Port == 0 || s.Raddr.Port >= portHidden {
@@ -122,39 +237,119 @@ func (v violation) peers() *tally {
 	}
 	t.key = func(to []byte, s *Socket) []byte {
 		to = append(append(to, s.Raddr.IP...), keySeparator...)
-		if s.CameIn {
-			return append(to, '*')
+		if s.Direction != directionIn {
+			return byRemotePort.append(append(to, keySeparator...), s)
 		}
-		return byRemotePort.append(to, s)
+		to = append(append(to, s.Listener...), keySeparator...)
+		return append(byLocalPort.append(to, s), keySeparator...)
 	}
 	return &t
 }
 
-func peerText(key string) string {
-	address, port, _ := strings.Cut(key, keySeparator)
-	return stdnet.JoinHostPort(address, port)
+func peersText(found *counts) string {
+	sockets := map[string]int{}
+	for _, r := range found.rows {
+		values := strings.Split(r.key, keySeparator)
+		name := "to " + stdnet.JoinHostPort(values[0], values[2])
+		if isIn := len(values) > 3; isIn && values[1] == "" {
+			name = "from " + values[0] + " at :" + values[2]
+		} else if isIn {
+			name = "from " + values[0] + " at " + stdnet.JoinHostPort(values[1], values[2])
+		}
+		sockets[name] += r.known
+	}
+	return mostText(sockets, found.others.known, ", ")
 }
 
-// mostText lists those with most sockets, most first. Where not all were kept,
-// only those that no other one can have more of.
-func mostText(found *counts, text func(key string) string) string {
-	named := map[string]int{}
-	for _, r := range found.rows {
-		if name := text(r.key); name != "" && r.known > found.others.known {
-			named[name] += r.known
-		}
-	}
-	if found.others.known > 0 && len(named) == 0 {
-		return tooManyPeers
-	}
-	names := make([]string, 0, len(named))
-	for name := range named {
+// mostFirst returns the names, that of most sockets first.
+func mostFirst(sockets map[string]int) (names []string) {
+	for name := range sockets {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(named[b], named[a]), cmp.Compare(a, b)) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(sockets[b], sockets[a]), cmp.Compare(a, b)) })
+	return names
+}
+
+// mostText lists the names with most sockets, and how many more there are. What
+// is behind a keySeparator in a name goes behind the number. Where not all names
+// were kept, only those are listed that no other one can have more of.
+func mostText(sockets map[string]int, notKept int, separator string) string {
 	var texts []string
-	for _, name := range names[:min(len(names), maxCulprits)] {
-		texts = append(texts, fmt.Sprintf("%s %d", name, named[name]))
+	names, rest := mostFirst(sockets), notKept
+	for i, name := range names {
+		if i < maxCulprits && sockets[name] > notKept {
+			title, details, _ := strings.Cut(name, keySeparator)
+			texts = append(texts, fmt.Sprintf("%s %d%s", title, sockets[name], details))
+		} else {
+			rest += sockets[name]
+		}
 	}
-	return strings.Join(texts, ", ")
+	if more := len(names) - len(texts); notKept > 0 {
+		texts = append(texts, fmt.Sprintf("more than %d others: %d", more, rest))
+	} else if more > 0 {
+		texts = append(texts, fmt.Sprintf("+%d more: %d", more, rest))
+	}
+	return strings.Join(texts, separator)
+}
+
+// idle counts the connections by the seconds since their last data.
+func (v violation) idle() *tally {
+	t := *v.tally
+	t.fields |= fieldIdleIfKnown
+	t.asks = func(s *Socket) answer {
+		if s.Idle < 0 || !slices.Contains(openStatuses, s.Status) {
+			return no
+		}
+		return v.tally.asks(s)
+	}
+	t.key = func(to []byte, s *Socket) []byte {
+		idle := s.Idle
+		if idle > time.Hour {
+			idle = idle.Truncate(time.Minute)
+		}
+		return strconv.AppendInt(to, int64(idle/time.Second), 10)
+	}
+	return &t
+}
+
+// idleText tells an old leak from one that grows.
+func idleText(found *counts) string {
+	times := map[int]int{}
+	var order []int
+	recent := 0
+	for _, r := range found.rows {
+		seconds, _ := strconv.Atoi(r.key)
+		times[seconds] = r.known
+		order = append(order, seconds)
+		if seconds < 60 {
+			recent += r.known
+		}
+	}
+	known, _ := found.sum()
+	if known == 0 {
+		return ""
+	}
+	slices.Sort(order)
+	median, passed := 0, 0
+	for _, seconds := range order {
+		if passed += times[seconds]; 2*passed >= known {
+			median = seconds
+			break
+		}
+	}
+	return fmt.Sprintf("longest %s, median %s, %d within the last minute", timeText(order[len(order)-1]), timeText(median), recent)
+}
+
+// timeText returns a number of seconds in its largest unit, and the next one.
+func timeText(seconds int) string {
+	switch minutes, hours := seconds/60, seconds/3600; {
+	case minutes == 0:
+		return fmt.Sprintf("%ds", seconds)
+	case hours == 0:
+		return fmt.Sprintf("%dm", minutes)
+	case hours < 24:
+		return fmt.Sprintf("%dh%dm", hours, minutes%60)
+	default:
+		return fmt.Sprintf("%dd%dh", hours/24, hours%24)
+	}
 }

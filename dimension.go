@@ -36,9 +36,9 @@ var (
 		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)6?`, parse: knownType}
 	byStatus = &dimension{name: "status",
 		text: func(s *Socket) *string { return &s.Status }, pattern: statusPattern(), parse: canonicalStatus}
-	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; a leading ! excludes, here and below",
+	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; a leading ! excludes, here and below",
 		text: func(s *Socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
-	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets of this `USER`: a name or an id",
+	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
 		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseUserName, item: userItem, isFree: true}
 	byLocalAddress = &dimension{name: "local-address", needs: fieldLocalAddress, help: "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)",
 		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
@@ -48,6 +48,10 @@ var (
 		text: remoteAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(remoteAddress), isRemote: true}
 	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
 		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
+	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` or container; Linux",
+		text: func(s *Socket) *string { return &s.Unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
+	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in, out, or listen",
+		text: func(s *Socket) *string { return &s.Direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
 	byNetns = &dimension{name: "netns", needs: fieldNetns,
 		text: func(s *Socket) *string { return &s.Netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
 )
@@ -60,6 +64,7 @@ func remotePort(s *Socket) *uint32    { return &s.Raddr.Port }
 // dimensions are those of --by, in the order in which they are listed.
 var dimensions = []*dimension{
 	byType, byStatus, byProcess, byUser, byLocalAddress, byLocalPort, byRemoteAddress, byRemotePort, byNetns,
+	byUnit, byDirection,
 }
 
 const addressPattern = `\[?[0-9a-f:.]+\]?|[*?-]`
@@ -318,6 +323,11 @@ func parseAddress(text string) (value string, ok bool) {
 	}
 	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
 	return usualAddress(address), err == nil && address.Zone() == ""
+}
+
+func parseDirection(text string) (value string, ok bool) {
+	value = strings.ToLower(text)
+	return value, slices.Contains([]string{directionIn, directionOut, directionListen}, value)
 }
 
 // usualAddress returns the text of an address, an IPv4-mapped one as IPv4.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -131,7 +132,7 @@ func (q *Question) kinds(of []string) (all []typeStatus) {
 // checkKey returns an error where no socket with the key can ever count. of are
 // the statuses that there are, text is the key as it was typed.
 func (q *Question) checkKey(g grouping, key, text string, of []string) error {
-	s := Socket{Process: hidden, User: hidden, Netns: hidden, Idle: math.MaxInt64, isNamed: true}
+	s := Socket{owner: owner{Process: hidden, User: hidden, Unit: hidden}, Netns: hidden, Direction: hidden, Idle: math.MaxInt64, isNamed: true}
 	s.Laddr.IP, s.Raddr.IP, s.Laddr.Port, s.Raddr.Port = hidden, hidden, portHidden, portHidden
 	for i, value := range g.values(key) {
 		if value != "" {
@@ -269,34 +270,62 @@ func parseNetwork(text string) (netip.Prefix, error) {
 // (TASK_COMM_LEN in linux/sched.h, less the final zero).
 const maxComm = 15
 
-// processItem matches the name of a process: as it is, as it is shown, or the
-// letters that the kernel keeps of it.
+// processItem matches the name of any process that holds the socket: as it is,
+// as it is shown, or the letters that the kernel keeps of it.
 func processItem(text string) (func(*Socket) bool, error) {
+	isName, err := nameMatcher(text)
+	if err != nil {
+		return nil, err
+	}
+	isOne := func(name string) bool {
+		isShort := len(text) == maxComm && (strings.HasPrefix(name, text) || strings.HasPrefix(cleanName(name), text))
+		return isName(name) || isTold(name) && isShort
+	}
+	return func(s *Socket) bool {
+		isHolder := func(h holder) bool { return isOne(h.name) }
+		isTyped := s.isNamed && (folded(cleanName(text)) == folded(s.Process) || len(s.Process) == maxComm && strings.HasPrefix(folded(text), folded(s.Process)))
+		return isOne(s.Process) || slices.ContainsFunc(s.Holders, isHolder) || isTyped
+	}, nil
+}
+
+// nameMatcher returns a function that tells whether a name is the one that was
+// typed, as it is or as it is shown. * and ? stand for what they do in a shell.
+func nameMatcher(text string) (func(name string) bool, error) {
 	if text == "" {
 		return nil, errors.New("a name is empty")
 	}
-	return func(s *Socket) bool {
-		if s.Process == text || !isTold(s.Process) {
-			return s.Process == text
-		}
-		shown := cleanName(s.Process)
-		isShort := len(text) == maxComm && (strings.HasPrefix(s.Process, text) || strings.HasPrefix(shown, text))
-		return shown == text || isShort ||
-			s.isNamed && (folded(cleanName(text)) == folded(shown) || len(shown) == maxComm && strings.HasPrefix(folded(text), folded(shown)))
-	}, nil
+	if !isTold(text) || !strings.ContainsAny(text, "*?") {
+		return func(name string) bool { return name == text || isTold(name) && cleanName(name) == text }, nil
+	}
+	pattern := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(text))
+	compiled, err := regexp.Compile(`(?s)^` + pattern + `$`)
+	return func(name string) bool {
+		return isTold(name) && (compiled.MatchString(name) || compiled.MatchString(cleanName(name)))
+	}, err
 }
 
 // userItem matches a user by id or by any of his names, in any case.
 func userItem(text string) (func(*Socket) bool, error) {
-	if text == "" {
-		return nil, errors.New("a name is empty")
-	}
+	isName, err := nameMatcher(strings.ToLower(text))
 	id, isKnown := parseUserID(text)
 	name, _ := parseUserName(text)
 	return func(s *Socket) bool {
 		if isKnown && len(s.Uids) > 0 {
 			return uint32(s.Uids[0]) == id
 		}
-		return strings.EqualFold(s.User, text) || isTold(s.User) && strings.EqualFold(cleanName(s.User), name)
-	}, nil
+		return isName(strings.ToLower(s.User)) || isTold(s.User) && strings.EqualFold(cleanName(s.User), name)
+	}, err
+}
+
+func unitItem(text string) (func(*Socket) bool, error) {
+	isName, err := nameMatcher(text)
+	return func(s *Socket) bool { return isName(s.Unit) || s.isNamed && folded(cleanName(text)) == folded(s.Unit) }, err
+}
+
+func directionItem(text string) (func(*Socket) bool, error) {
+	value, ok := parseDirection(text)
+	if !ok && text != nothing {
+		return nil, fmt.Errorf("%s is no direction: use in, out or listen", quote(text))
+	}
+	return func(s *Socket) bool { return s.Direction == value }, nil
 }

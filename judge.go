@@ -29,10 +29,15 @@ type group struct {
 	isNamed           bool // by a threshold, or asked for by --zero
 	warning, critical *check.Threshold
 	verdict
+	blame string // who has most of it, in the first line
 }
 
 // figure is a judged value that is no group.
 type figure struct {
+	name              string // in the lines about its culprits
+	users             *tally // of the sockets that make it what it is, nil where there are none
+	sockets           int    // of users
+	blame             string
 	text, label       string // without the state
 	value             float64
 	hidden            int    // so many more it may be

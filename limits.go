@@ -92,7 +92,7 @@ func (e ephemeralPorts) tally() *tally {
 		},
 		fields: ephemeralBy.fields() | fieldLocalPort | fieldNetns | fieldDirection,
 		asks: func(s *Socket) answer {
-			if isUDP(s.Proto) || s.Status == "LISTEN" || s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.CameIn || !e.spaces[s.NetnsID].has(s.Laddr.Port) {
+			if isUDP(s.Proto) || s.Status == "LISTEN" || s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.Direction == directionIn || !e.spaces[s.NetnsID].has(s.Laddr.Port) {
 				return no
 			}
 			return yes
@@ -104,9 +104,9 @@ func (e ephemeralPorts) tally() *tally {
 	}
 }
 
-// item returns the fullest use of the ports.
+// figure returns the fullest use of the ports.
 func (e ephemeralPorts) figure(found *counts) figure {
-	used, size, in, peer := 0, 0, "", ""
+	used, size, in, peer, fullest := 0, 0, "", "", ""
 	for id, space := range e.spaces { // where no connection is outgoing
 		if name := e.names[id]; size == 0 || name < in {
 			size, in = space.size(), name
@@ -121,10 +121,16 @@ func (e ephemeralPorts) figure(found *counts) figure {
 		}
 		ours, theirs, to := r.known*size, used*sizes[id], stdnet.JoinHostPort(values[2], values[3])
 		if ours > theirs || ours == theirs && to < peer {
-			used, size, in, peer = r.known, sizes[id], e.names[id], to
+			used, size, in, peer, fullest = r.known, sizes[id], e.names[id], to, r.key
 		}
 	}
-	one := figure{label: ephemeralLabel, unit: "%", max: 100}
+	one := figure{name: "ephemeral ports", label: ephemeralLabel, unit: "%", max: 100, sockets: used, users: e.tally()}
+	one.users.asks = func(s *Socket) answer {
+		if string(e.tally().key(nil, s)) != fullest {
+			return no
+		}
+		return e.tally().asks(s)
+	}
 	one.value = math.Round(1000*float64(used)/float64(size)) / 10
 	one.text = fmt.Sprintf("ephemeral ports: %d%% of %d", int(one.value), size)
 	if peer != "" {

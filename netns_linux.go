@@ -108,7 +108,8 @@ func netnsRights(err error) error {
 // namespaceFinder finds network namespaces.
 type namespaceFinder struct {
 	procfs
-	folder string // with the names that were given
+	folder      string // with the names that were given
+	nameProcess func(pid int32) string
 }
 
 // find returns the namespaces that --netns asks for, each once. They have names
@@ -129,6 +130,14 @@ func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error
 		return []namespace{{inode: own, name: f.nameOf(namespace{inode: own})}}, nil
 	}
 	one, err := f.one(wanted, own)
+	if errors.Is(err, errNoNamespace) && !strings.Contains(wanted, "/") { // a name as it is shown
+		all, fault := f.all(own)
+		all = slices.DeleteFunc(all, func(n namespace) bool { return n.name != wanted && cleanName(n.name) != wanted })
+		if len(all) > 0 {
+			return all, nil
+		}
+		err = cmp.Or(fault, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--netns: %s: %w", quote(wanted), err)
 	}
@@ -137,6 +146,8 @@ func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error
 	}
 	return []namespace{one}, nil
 }
+
+var errNoNamespace = errors.New("there is no network namespace of this name, process id or path")
 
 // one returns the namespace for a name, a process id or a path. own is the inode
 // of ours, which needs no rights.
@@ -153,7 +164,7 @@ func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
 	info, err := os.Stat(path)
 	switch {
 	case isGone(err):
-		return namespace{}, errors.New("there is no network namespace of this name, process id or path")
+		return namespace{}, errNoNamespace
 	case err != nil:
 		return namespace{}, netnsRights(cause(err))
 	case !isNamespace(path):
@@ -199,10 +210,9 @@ func (f namespaceFinder) all(own uint64) ([]namespace, error) {
 		case space.inode == 0: // all of its processes have ended meanwhile
 			continue
 		}
-		if space.name = given[space.inode]; space.name == "" {
-			space.name = f.name(p.oldest)
-		} else if !space.isOwn() { // the name may outlive the processes
-			space.paths = append(space.paths, filepath.Join(f.folder, space.name))
+		space.name = f.nameFor(p, given[space.inode])
+		if file := given[space.inode]; file != "" && !space.isOwn() { // it may outlive the processes
+			space.paths = append(space.paths, filepath.Join(f.folder, file))
 		}
 		delete(given, space.inode)
 		all = append(all, space)
@@ -234,22 +244,57 @@ func (f namespaceFinder) givenNames() (map[uint64]string, error) {
 	return names, nil
 }
 
-// nameOf returns the name of a namespace: the one that was given, else that of
-// the oldest process in it, hidden where it cannot be told.
+// nameOf returns the name of a namespace, hidden where it cannot be told.
 func (f namespaceFinder) nameOf(space namespace) string {
-	if given, err := f.givenNames(); err == nil && given[space.inode] != "" {
-		return given[space.inode]
-	}
-	populations, err := f.populations()
-	if err != nil {
-		return hidden
-	}
+	given, _ := f.givenNames()
+	populations, _ := f.populations()
 	for id, p := range populations {
 		if p.inode == space.inode || space.isOwn() && id == f.ownID() {
-			return f.name(p.oldest)
+			return f.nameFor(p, given[space.inode])
 		}
 	}
-	return hidden
+	return cmp.Or(given[space.inode], hidden)
+}
+
+// nameFor returns the name of a namespace by its processes: the name of the host
+// that they believe to be on where that is not ours (a pod's, a container's id),
+// else the one that was given, else that of the oldest.
+func (f namespaceFinder) nameFor(p *population, given string) string {
+	if name := f.hostName(p.oldest); name != "" {
+		return givenName(name)
+	}
+	if given != "" {
+		return given
+	}
+	return f.nameProcess(p.oldest)
+}
+
+// hostName returns the host name in the UTS namespace of a process, "" where
+// that is ours or cannot be read.
+func (f namespaceFinder) hostName(pid int32) string {
+	own, err := os.Stat(filepath.Join(string(f.procfs), "self/ns/uts"))
+	if err != nil {
+		return ""
+	}
+	file, err := os.Open(f.path(pid, "ns/uts"))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || inodeOf(info) == inodeOf(own) {
+		return ""
+	}
+	found := make(chan string)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		var name unix.Utsname
+		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWUTS); err != nil || unix.Uname(&name) != nil {
+			found <- ""
+			return
+		}
+		found <- unix.ByteSliceToString(name.Nodename[:])
+	}()
+	return <-found
 }
 
 // population is the processes in a network namespace.

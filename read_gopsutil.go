@@ -88,9 +88,8 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 		}
 		statusOf := map[string]string{} // by its spelling
 		sockets := make([]Socket, 0, len(connections))
-		listening := listeners{}
 		for _, connection := range connections {
-			s := Socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns}
+			s := Socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns, Idle: -1}
 			if !slices.Contains(types, s.Proto) {
 				continue
 			}
@@ -104,15 +103,12 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 			if s.Raddr.Port == 0 {
 				s.Raddr.IP = nothing
 			}
-			listening.add(&s)
 			sockets = append(sockets, s)
 		}
-		for i := range sockets {
-			s := &sockets[i]
-			s.CameIn = listening.accepted(s)
+		orientAll(sockets, func(s *Socket) bool {
 			r.addOwner(s)
-			to.add(s)
-		}
+			return s.Process != nothing
+		}, to)
 		return nil
 	}
 }

@@ -18,13 +18,17 @@ type host struct {
 	log     debugLog
 	spaces  []namespace // found once, so that all of a run is about the same ones
 	holders *holders
+
+	mutex sync.Mutex
+	units *units
 }
 
 // openHost finds what is to be read.
 func openHost(config *Config) (h *host, err error) {
 	h = &host{procfs: "/proc", source: config.Source, log: config.Log}
-	h.holders = &holders{procfs: h.procfs, log: h.log, pids: map[uint32]int32{}, names: map[int32]string{}}
-	finder := namespaceFinder{h.procfs, netnsFolder}
+	h.holders = newHolders(h.procfs, h.log, h.userText)
+	h.units = h.newUnits()
+	finder := namespaceFinder{h.procfs, netnsFolder, func(pid int32) string { return h.holders.ofProcess(pid).Process }}
 	h.spaces, err = finder.find(config.Netns, config.Levels.by.has(byNetns) || config.Netns == netnsAll)
 	for _, space := range h.spaces {
 		h.log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
@@ -32,20 +36,22 @@ func openHost(config *Config) (h *host, err error) {
 	return h, err
 }
 
-// addUser fills in the name of the user, or the id where it has none.
-func (h *host) addUser(s *Socket) {
-	if len(s.Uids) == 0 {
-		s.User = hidden
-		return
-	}
-	id := uint32(s.Uids[0])
-	s.User = strconv.FormatUint(uint64(id), 10)
-	if name, known := userName(id); known {
-		s.User = givenName(name)
-	}
+// userText returns the name of a user, or the id where it has none.
+func (h *host) userText(id uint32) string {
 	if overflow, exists := h.overflowUser(); exists && id == overflow {
-		s.User = hidden
+		return hidden
 	}
+	if name, isKnown := userName(id); isKnown {
+		return givenName(name)
+	}
+	return strconv.FormatUint(uint64(id), 10)
+}
+
+// unit returns the name of the unit with the control group.
+func (h *host) unit(id uint64) string {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.units.name(id)
 }
 
 // dumps returns what is to be read for the tallies: for each network namespace
@@ -54,9 +60,13 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
 	fallback := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
 		if s.Pid > 0 {
-			s.Process = h.holders.nameOf(s.Pid)
+			held := h.holders.ofProcess(s.Pid)
+			s.Process, s.Holders = held.Process, held.Holders
 		}
-		h.addUser(s)
+		s.User = hidden
+		if len(s.Uids) > 0 {
+			s.User = h.userText(uint32(s.Uids[0]))
+		}
 	})
 	for _, space := range h.spaces {
 		for _, types := range [][]string{{"tcp", "tcp6"}, {"udp"}, {"udp6"}} {
@@ -75,8 +85,8 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 					d.sources = append(d.sources, diag.source(how))
 				}
 			}
-			// gopsutil knows this namespace only, and not how long a connection is idle.
-			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&fieldIdle == 0 {
+			// gopsutil knows this namespace only, and neither idle times nor units.
+			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&(fieldIdle|fieldUnit) == 0 {
 				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(types, space.name)})
 			}
 			all = append(all, d)
@@ -128,7 +138,8 @@ func (p *pass) readLate(to counter) error {
 	}
 	for i := range p.late {
 		s := &p.late[i]
-		s.Pid, s.Process = p.holders.of(s.inode)
+		held, _ := p.holders.of(s.inode)
+		s.Process, s.Holders = held.Process, held.Holders
 		to.add(&s.Socket)
 	}
 	return nil

@@ -18,7 +18,7 @@ func openHost(config *Config) (*host, error) { return &host{config.Log}, nil }
 
 // dumps returns what is to be read for the tallies, in one dump.
 func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
-	from := newGopsutilReader(ctx, h.log, tallies, (&owners{found: map[int32]Socket{}}).resolve)
+	from := newGopsutilReader(ctx, h.log, tallies, (&owners{found: map[int32]owner{}}).resolve)
 	return []dump{{sources: []source{{sourceGopsutil, from.reading(socketTypes, hidden)}}}}
 }
 
@@ -32,15 +32,16 @@ func readConnections(ctx context.Context, kind string, _ fields) ([]net.Connecti
 }
 
 // owners asks gopsutil for the name and the user of a process, once.
-type owners struct{ found map[int32]Socket }
+type owners struct{ found map[int32]owner }
 
 func (p *owners) resolve(s *Socket) {
-	owner, known := p.found[s.Pid]
-	if !known {
-		owner = Socket{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
-		p.found[s.Pid] = owner
+	known, isKnown := p.found[s.Pid]
+	if !isKnown {
+		known = owner{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
+		known.Holders = []holder{{s.Pid, known.Process, known.User}}
+		p.found[s.Pid] = known
 	}
-	s.Process, s.User = owner.Process, owner.User
+	s.owner = known
 }
 
 func ask(pid int32, about func(*process.Process) (string, error)) string {

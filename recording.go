@@ -51,24 +51,21 @@ type recordedConnection struct {
 	Local  *net.Addr `json:"localaddr"`
 	Remote *net.Addr `json:"remoteaddr"`
 	Proto  *string   `json:"proto"`
+	Unit   *string   `json:"unit"`
 }
 
 // dumps returns the one dump that has all of the recording.
-func (r *Recording) dumps(_ context.Context, tallies []*tally) []dump {
+func (r *Recording) dumps(context.Context, []*tally) []dump {
 	return []dump{{sources: []source{{"the recording", func(to counter) error {
 		if err := r.check(); err != nil {
 			return err
 		}
-		listening := listeners{}
-		if fieldsOf(tallies)&fieldDirection != 0 {
-			if err := r.each(listening.add); err != nil {
-				return err
-			}
+		var sockets []Socket
+		if err := r.each(func(s *Socket) { sockets = append(sockets, *s) }); err != nil {
+			return err
 		}
-		return r.each(func(s *Socket) {
-			s.CameIn = listening.accepted(s)
-			to.add(s)
-		})
+		orientAll(sockets, func(*Socket) bool { return true }, to)
+		return nil
 	}}}}}
 }
 
@@ -119,7 +116,13 @@ func parseRecorded(raw []byte) (Socket, error) {
 	if err := json.Unmarshal(raw, &recorded); err != nil {
 		return Socket{}, errors.New("a field has a value of the wrong kind")
 	}
-	s := Socket{ConnectionStat: recorded.ConnectionStat, Process: hidden, Netns: hidden}
+	s := Socket{ConnectionStat: recorded.ConnectionStat, owner: owner{Process: hidden, Unit: hidden}, Netns: hidden, Idle: -1}
+	if recorded.Unit != nil {
+		s.Unit = *recorded.Unit
+		if isTold(s.Unit) {
+			s.Unit = givenName(s.Unit)
+		}
+	}
 	switch {
 	case recorded.Proto != nil && !slices.Contains(socketTypes, *recorded.Proto):
 		return Socket{}, errors.New("proto must be tcp, tcp6, udp or udp6")

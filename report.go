@@ -146,14 +146,14 @@ func (p *page) addGroup(g group) {
 	}
 	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
-		warning: g.warning, critical: g.critical, verdict: g.verdict,
+		warning: g.warning, critical: g.critical, verdict: g.verdict, blame: g.blame,
 	})
 }
 
 // add adds a text, and performance data where the value is certain.
 func (p *page) add(i figure) {
 	if i.least != check.OK {
-		i.text += " [" + i.least.String() + "]"
+		i.text += " [" + i.least.String() + "]" + i.blame
 	}
 	p.texts = append(p.texts, i.text)
 	if i.hidden > 0 {

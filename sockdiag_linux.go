@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -99,7 +98,7 @@ func statesFor(socketType string, tallies []*tally) (states uint32) {
 			}
 		}
 	}
-	if states != 0 && fieldsOf(tallies)&fieldDirection != 0 {
+	if states != 0 && fieldsOf(tallies)&fieldsOriented != 0 {
 		states |= listenState
 	}
 	return states
@@ -170,7 +169,7 @@ func (d *sockDiag) program(tallies []*tally, how manner) []byte {
 // where those must be known.
 func (d *sockDiag) usable(bounds []bound) []bound {
 	return slices.DeleteFunc(bounds, func(b bound) bool {
-		return d.fields&fieldDirection != 0 && (b.isRemote || len(b.networks) > 0)
+		return d.fields&fieldsOriented != 0 && (b.isRemote || len(b.networks) > 0)
 	})
 }
 
@@ -203,7 +202,10 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 			return err
 		}
 		d.sockets++
-		inode, isLate := d.resolve(message, &s)
+		inode, isLate, err := d.resolve(message, &s)
+		if err != nil {
+			return err
+		}
 		d.hasHalfOpen = d.hasHalfOpen || s.Status == "SYN_RECV"
 		if isFull := message[2] != timerTimeWait && (inode != 0 || s.Status != "SYN_RECV"); isFull {
 			d.full[slices.Index(d.types, s.Proto)]++
@@ -234,7 +236,7 @@ func (d *sockDiag) request(q question, types []string) (kind uint16, request []b
 			request[1] = unix.IPPROTO_UDP
 		}
 	}
-	if d.fields&fieldIdle != 0 {
+	if d.fields&(fieldIdle|fieldIdleIfKnown) != 0 {
 		*extensions = 1 << (inetDiagInfo - 1)
 	}
 	binary.NativeEndian.PutUint32(states, q.states)
@@ -271,7 +273,7 @@ func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) 
 	s.Laddr.Port = uint32(binary.BigEndian.Uint16(message[4:]))
 	s.Raddr.Port = uint32(binary.BigEndian.Uint16(message[6:]))
 	s.Netns, s.NetnsID = d.space.name, d.space.inode
-	if d.fields&fieldIdle != 0 {
+	if d.fields&(fieldIdle|fieldIdleIfKnown) != 0 {
 		s.Idle, err = idleTime(message[sizeofInetDiagMsg:])
 	}
 	return err
@@ -279,8 +281,10 @@ func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) 
 
 // resolve fills in the addresses and owners that are asked for. It returns the
 // inode of a socket whose process was not found but may be.
-func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool) {
-	if d.fields&(fieldLocalAddress|fieldDirection) != 0 {
+func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool, err error) {
+	inode = binary.NativeEndian.Uint32(message[68:])
+	isOriented := d.fields&fieldsOriented != 0
+	if d.fields&fieldLocalAddress != 0 || isOriented {
 		s.Laddr.IP = d.address(s.Family, message[8:24])
 	}
 	if d.fields&fieldRemoteAddress != 0 {
@@ -289,23 +293,41 @@ func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool
 			s.Raddr.IP = d.address(s.Family, message[24:40])
 		}
 	}
-	if d.fields&fieldDirection != 0 {
-		d.listening.add(s) // the kernel lists those that listen first
-		s.CameIn = d.listening.accepted(s)
-	}
 	// The kernel has 0 for the inode and the user of sockets that no process
 	// holds, which is not root.
-	inode = binary.NativeEndian.Uint32(message[68:])
-	s.User, s.Uids, s.Pid, s.Process = nothing, nil, 0, nothing
-	if d.fields&fieldUser != 0 && inode != 0 {
-		owner := d.user(binary.NativeEndian.Uint32(message[64:]))
-		s.User, s.Uids = owner.User, owner.Uids
-	}
+	s.owner, s.Uids, s.Pid = owner{Process: nothing, User: nothing, Unit: nothing}, nil, 0
 	if d.fields&fieldProcess != 0 && inode != 0 {
-		s.Pid, s.Process = d.holders.of(inode)
-		isLate = s.Pid == 0 && d.mayComeLate()
+		var isFound bool
+		held, isFound := d.holders.of(inode)
+		s.Process, s.Holders = held.Process, held.Holders
+		isLate = !isFound && d.mayComeLate()
 	}
-	return inode, isLate
+	if d.fields&fieldUser != 0 && inode != 0 {
+		maker := d.user(binary.NativeEndian.Uint32(message[64:]))
+		s.User, s.Uids = maker.User, maker.Uids
+	}
+	if d.fields&(fieldUnit|fieldUnitIfKnown) != 0 {
+		if s.Unit, err = d.unit(message); err != nil {
+			return inode, false, err
+		}
+	}
+	if isOriented {
+		d.listening.orient(s, inode != 0) // the kernel lists those that listen first
+	}
+	return inode, isLate, nil
+}
+
+// unit returns the name of the unit that made a socket.
+func (d *sockDiag) unit(message []byte) (string, error) {
+	id, err := cgroupOf(message[sizeofInetDiagMsg:])
+	isFull := message[2] != timerTimeWait && tcpStates[message[1]] != "SYN_RECV"
+	if isMissing := id == noID && isFull || d.units.root == ""; isMissing && err == nil && d.fields&fieldUnit != 0 {
+		err = errNoUnits
+	}
+	if err != nil {
+		return "", err
+	}
+	return d.host.unit(id), nil
 }
 
 // maxAddresses is how many texts of addresses are kept.
@@ -330,34 +352,31 @@ func (d *sockDiag) address(family uint32, content []byte) string {
 }
 
 func (d *sockDiag) user(id uint32) Socket {
-	owner, known := d.users[id]
+	maker, known := d.users[id]
 	if !known {
-		owner.Uids = []int32{int32(id)}
-		d.addUser(&owner)
-		d.users[id] = owner
+		maker.Uids = []int32{int32(id)}
+		maker.User = d.userText(id)
+		d.users[id] = maker
 	}
-	return owner
+	return maker
 }
 
-// idleTime returns the time since the last traffic that the attributes of a
-// socket tell of: data or an acknowledgement. It is negative where there is no
-// struct tcp_info (include/uapi/linux/tcp.h): that is no connection any more.
+// idleTime returns the time since the last data, sent or received, that the
+// attributes of a socket tell of. It is negative where there is no struct tcp_info
+// (include/uapi/linux/tcp.h): that is no connection any more. Acknowledgements do
+// not count: keepalive probes are answered by them.
 func idleTime(attributes []byte) (time.Duration, error) {
 	const (
 		sent     = unsafe.Offsetof(unix.TCPInfo{}.Last_data_sent)
 		received = unsafe.Offsetof(unix.TCPInfo{}.Last_data_recv)
-		answered = unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv)
 	)
 	info, err := findAttribute(attributes, inetDiagInfo)
 	if err != nil || info == nil {
 		return -1, err
 	}
-	if len(info) < int(max(sent, received, answered))+4 {
+	if len(info) < int(max(sent, received))+4 {
 		return 0, errors.New("the kernel sent too little about a connection")
 	}
-	since := uint32(math.MaxUint32)
-	for _, offset := range []uintptr{sent, received, answered} {
-		since = min(since, binary.NativeEndian.Uint32(info[offset:]))
-	}
+	since := min(binary.NativeEndian.Uint32(info[sent:]), binary.NativeEndian.Uint32(info[received:]))
 	return time.Duration(since) * time.Millisecond, nil
 }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// inetDiagCgroupID is the attribute with the id of the control group that made a
+// full socket (INET_DIAG_CGROUP_ID in include/uapi/linux/inet_diag.h, Linux 5.9).
+const inetDiagCgroupID = 21
+
+// noID stands for the control group of a socket that carries none.
+const noID = 0
+
+var errNoUnits = errors.New("the kernel does not tell which unit made a socket: that takes Linux 5.9 with cgroup v2")
+
+// cgroupOf returns the id of the control group in the attributes of a socket.
+func cgroupOf(attributes []byte) (id uint64, err error) {
+	content, err := findAttribute(attributes, inetDiagCgroupID)
+	if err != nil || len(content) < 8 {
+		return noID, err
+	}
+	return binary.NativeEndian.Uint64(content), nil
+}
+
+// units finds the names of control groups. Their ids are the inodes of their
+// folders, which everybody may list.
+type units struct {
+	root  string            // where the control groups are, "" where there are none
+	names map[uint64]string // by id
+	next  []string          // folders that have not been listed yet, below the root
+}
+
+// newUnits finds the file system of control groups, version 2.
+func (p procfs) newUnits() *units {
+	u := &units{names: map[uint64]string{noID: nothing}}
+	content, _ := os.ReadFile(filepath.Join(string(p), "self/mountinfo"))
+	for line := range strings.Lines(string(content)) {
+		before, after, _ := strings.Cut(line, " - ")
+		if words := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(words) > 4 && u.root == "" {
+			u.open(words[4])
+		}
+	}
+	return u
+}
+
+// open begins with the root, which is no unit.
+func (u *units) open(root string) {
+	if info, err := os.Stat(root); err == nil {
+		u.root, u.next = root, []string{""}
+		u.names[inodeOf(info)] = nothing
+	}
+}
+
+// name returns the name of the unit with the control group: hidden where it is
+// outside of what is mounted here. Folders are listed until it is found.
+func (u *units) name(id uint64) string {
+	for {
+		name, isKnown := u.names[id]
+		if isKnown {
+			return name
+		}
+		if len(u.next) == 0 {
+			u.names[id] = hidden
+			return hidden
+		}
+		folder := u.next[0]
+		u.next = u.next[1:]
+		u.list(folder)
+	}
+}
+
+// list notes the folders in a folder. Their inodes are in its entries.
+func (u *units) list(folder string) {
+	descriptor, err := unix.Open(filepath.Join(u.root, folder), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // it is gone
+	}
+	defer unix.Close(descriptor)
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := unix.ReadDirent(descriptor, buffer)
+		if err != nil || n <= 0 {
+			return
+		}
+		for rest := buffer[:n]; len(rest) > 0; {
+			// struct linux_dirent64: inode, offset, length, type, name
+			length := binary.NativeEndian.Uint16(rest[16:])
+			name := unix.ByteSliceToString(rest[19:length])
+			if rest[18] == unix.DT_DIR && name != "." && name != ".." {
+				below := path.Join(folder, name)
+				u.next = append(u.next, below)
+				u.names[binary.NativeEndian.Uint64(rest)] = givenName(unitOf(below))
+			}
+			rest = rest[length:]
+		}
+	}
+}
+
+var (
+	unitName = regexp.MustCompile(`\.(?:service|scope|socket|mount|swap)$`)
+	// A container of Docker, containerd, CRI-O or Podman, alone or as a scope of
+	// systemd, has its runtime in front of 64 letters of its id.
+	containerName = regexp.MustCompile(`^(.*-)?([0-9a-f]{12})[0-9a-f]{52}(?:\.scope)?$`)
+)
+
+// unitOf returns what an admin calls a control group: the deepest unit or
+// container in its path, else the last part of it.
+func unitOf(group string) string {
+	parts := strings.Split(group, "/")
+	for i, part := range slices.Backward(parts) {
+		if found := containerName.FindStringSubmatch(part); found != nil {
+			if found[1] == "" && i > 0 { // of the cgroupfs drivers: /docker/ID, /kubepods/…/ID
+				found[1] = parts[0] + "-"
+			}
+			return found[1] + found[2]
+		}
+		if unitName.MatchString(part) {
+			return part
+		}
+	}
+	return parts[len(parts)-1]
+}
