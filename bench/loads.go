@@ -62,7 +62,7 @@ type kind struct {
 }
 
 // kinds is the table of loads, in the order in which they are measured.
-// Matches is not among the makers: it is a mixture of two others.
+// Matches has nothing to connect with: it is a mixture of two others.
 func kinds() []kind {
 	return []kind{
 		{name: established, title: "established", each: 2, listens: true, connect: server.establish},

@@ -7,10 +7,11 @@
 //	go run ./bench --baseline REVISION
 //
 // where REVISION is what git knows of the older version; an executable will
-// do, too. It takes a quarter of an hour, 9 GiB of memory and root, who has
-// the sockets in network namespaces of their own. Without root only the load
-// "established" can be made, where bench is started: other sockets are counted
-// too, and large loads take ports from others. With fewer loads it is quicker:
+// do, too. That takes some ten minutes on a machine with nothing else to do, 6
+// GiB of memory, and root, who has the sockets in network namespaces of their
+// own. Without root only the load "established" can be made, where bench is
+// started: other sockets are counted too, and large loads take ports from
+// others. With fewer loads it is quicker:
 //
 //	go run ./bench --loads established,proxy --sockets 0,100000 --rounds 5
 //	go run ./bench --loads established=2000,incoming=5000
@@ -26,7 +27,8 @@
 //   - incoming: the servers' ends, on port 443 (and the next, as ::1 is one
 //     client with 60,000 ports), without any client
 //   - matches: established, but for one in 500 that is incoming
-//   - namespaces: network namespaces with one listening socket each
+//   - namespaces: network namespaces with one listening socket each, besides
+//     those that the machine has anyway
 //
 // A socket without the other end is made with TCP_REPAIR, as for a process
 // that has moved here from another machine.
