@@ -52,7 +52,7 @@ func main() {
 	// Package fmt alone would add a quarter to the size.
 	_, _ = os.Stdout.WriteString(strconv.FormatInt(took.Nanoseconds(), 10) + " " +
 		strconv.FormatInt(used, 10) + " " +
-		strconv.FormatInt(usage.Maxrss, 10) + " " + strconv.Itoa(status.ExitStatus()) + "\n")
+		strconv.FormatInt(int64(usage.Maxrss), 10) + " " + strconv.Itoa(status.ExitStatus()) + "\n")
 }
 
 func fail(err error) {
