@@ -1,17 +1,39 @@
 //go:build linux
 
 // Command bench compares check_network_connections with other ways to count
-// sockets on the same machine in the same run:
+// sockets, and with an older version of itself, on the same machine in the
+// same run. The tables of the README are made by
 //
-//	go run ./bench
-//	go run ./bench --sockets 500000,1000000 --rounds 5
+//	go run ./bench --baseline REVISION
 //
-// It prints a table with the median time and the median peak memory of whole
-// processes, and how they stand to the targets. As root it makes its sockets in
-// a network namespace of its own; without root in the one it is started in,
-// where other sockets are counted too and large loads take ports from others.
+// where REVISION is what git knows of the older version; an executable will
+// do, too. That takes some ten minutes on a machine with nothing else to do, 6
+// GiB of memory, and root, who has the sockets in network namespaces of their
+// own. Without root only the load "established" can be made, where bench is
+// started: other sockets are counted too, and large loads take ports from
+// others. With fewer loads it is quicker:
 //
-//	go run ./bench load --sockets 100000
+//	go run ./bench --loads established,proxy --sockets 0,100000 --rounds 5
+//	go run ./bench --loads established=2000,incoming=5000
+//
+// It prints a table with the medians of time, CPU time and peak memory of
+// whole processes, and how they stand to the targets. The loads are:
+//
+//   - established: both ends of connections on loopback, half of them IPv6
+//   - proxy: the ends in TIME_WAIT of connections to a hundred servers
+//   - leak: the ends in CLOSE_WAIT of connections whose clients are gone
+//   - outgoing: half of them the clients' ends, on 28,000 ephemeral ports, and
+//     half the servers' ends, on port 443
+//   - incoming: the servers' ends, on port 443 (and the next, as ::1 is one
+//     client with 60,000 ports), without any client
+//   - matches: established, but for one in 500 that is incoming
+//   - namespaces: network namespaces with one listening socket each, besides
+//     those that the machine has anyway
+//
+// A socket without the other end is made with TCP_REPAIR, as for a process
+// that has moved here from another machine.
+//
+//	go run ./bench load --kind established --sockets 100000
 //
 // makes the same sockets where it is started and keeps them until it is
 // interrupted, to look at them in other ways.
@@ -26,22 +48,17 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
-// peers is the number of remote addresses that the targets speak of.
-const peers = 100
-
 func main() {
 	var err error
-	command := ""
+	name := ""
 	if len(os.Args) > 1 {
-		command = os.Args[1]
+		name = os.Args[1]
 	}
-	switch command {
+	switch name {
 	case holdCommand:
 		err = hold(os.Args[2:])
 	case "load":
@@ -63,69 +80,65 @@ func untilInterrupted() (context.Context, context.CancelFunc) {
 
 func loadCommand(arguments []string) error {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
-	var shape Shape
-	flags.IntVar(&shape.Sockets, "sockets", 10_000, "number of established sockets, both ends counted")
-	flags.IntVar(&shape.Processes, "processes", 0, "number of processes that hold them (default by number)")
-	flags.IntVar(&shape.Peers, "peers", peers, "number of remote addresses")
-	flags.DurationVar(&shape.Limit, "time", 10*time.Minute, "end after this time")
+	var s shape
+	flags.StringVar(&s.kind, "kind", established, "which load")
+	flags.IntVar(&s.sockets, "sockets", 10_000, "number of sockets; both ends count where both are there")
+	flags.IntVar(&s.processes, "processes", 0, "number of processes that hold them (default by number)")
+	flags.IntVar(&s.peers, "peers", peers, "number of remote addresses")
+	flags.DurationVar(&s.limit, "time", 10*time.Minute, "end after this time")
 	_ = flags.Parse(arguments)
 
 	runtime.LockOSThread()
 	interrupted, cancel := untilInterrupted()
 	defer cancel()
-	ended := time.After(shape.Limit)
+	ended := time.After(s.limit)
 	// The limit of the processes is for when this one cannot end them.
-	shape.Limit += 10 * time.Second
-	load, err := startLoad(shape)
+	s.limit += 10 * time.Second
+	held, err := startLoad(s)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d sockets in %d processes, %d peers\n", load.Sockets, load.Processes, load.Peers)
+	fmt.Printf("%d sockets in %d processes, %d peers\n", s.sockets, len(held.holders), s.peers)
 	select {
 	case <-interrupted.Done():
 	case <-ended:
 	}
 	// Interrupted from the keyboard, its processes are too: no error.
-	_ = load.stop()
+	_ = held.stop()
 	return nil
 }
 
 func compareCommand(arguments []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	sizes := flags.String("sockets", "0,10000,100000", "numbers of established sockets to measure with")
-	rounds := flags.Int("rounds", 25, "how often each command runs")
-	slowRounds := flags.Int("slow-rounds", 3, "how often a command runs that takes longer than a second")
-	check := flags.Bool("check", false, "fail when a target is missed, or could not be measured with a number of sockets that was asked for")
+	var p plan
+	names := flags.String("loads", allLoads(), "which loads to measure with, each as NAME or NAME=SOCKETS")
+	sizes := flags.String("sockets", "0,10000,100000,500000,1000000", "numbers of sockets for the load established")
+	flags.StringVar(&p.baseline, "baseline", "", "older version to compare with: a git revision or an executable")
+	flags.IntVar(&p.rounds, "rounds", 15, "how often each command runs")
+	flags.IntVar(&p.slowRounds, "slow-rounds", 3, "how often a command runs that takes longer than a second")
+	check := flags.Bool("check", false, "fail when a target is missed, or could not be measured with a load that was asked for")
 	_ = flags.Parse(arguments)
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unknown command %q", flags.Arg(0))
 	}
-	if *rounds < 1 || *slowRounds < 1 {
+	if p.rounds < 1 || p.slowRounds < 1 {
 		return errors.New("there must be at least one round")
 	}
-	var numbers []int
-	for field := range strings.SplitSeq(*sizes, ",") {
-		number, err := strconv.Atoi(strings.TrimSpace(field))
-		if err != nil {
-			return fmt.Errorf("--sockets: %q is not a number", field)
-		}
-		if _, err := (Shape{Sockets: number, Peers: peers}).complete(); err != nil {
-			return fmt.Errorf("--sockets: %w", err)
-		}
-		numbers = append(numbers, number)
+	var err error
+	if p.loads, err = parseLoads(*names, *sizes); err != nil {
+		return err
 	}
-	slices.Sort(numbers)
 
 	interrupted, cancel := untilInterrupted()
 	defer cancel()
-	results, err := compare(interrupted, slices.Compact(numbers), *rounds, *slowRounds)
+	r, err := p.compare(interrupted)
 	if err != nil {
 		return err
 	}
-	verdicts := results.judge()
-	results.print(os.Stdout)
+	verdicts := r.judge()
+	r.print(os.Stdout)
 	printVerdicts(os.Stdout, verdicts)
-	if *check && slices.ContainsFunc(verdicts, func(v verdict) bool { return v.failed() }) {
+	if *check && slices.ContainsFunc(verdicts, verdict.failed) {
 		return errors.New("not all targets are reached")
 	}
 	return nil
