@@ -113,25 +113,25 @@ func (v violation) holders() *tally {
 	return &t
 }
 
-// program is a holder of sockets, however many processes it has.
-type program struct{ process, user, unit string }
+// suspect is a program that holds sockets, however many processes it has.
+type suspect struct{ process, user, unit string }
 
 type share struct {
 	sockets, waiting int
 	pids             map[string]bool
 }
 
-type programs struct {
-	shares map[program]*share
+type suspects struct {
+	shares map[suspect]*share
 	unseen int // sockets of which nothing is known but perhaps the user
 }
 
-func holdersOf(found *counts) programs {
-	all := programs{shares: map[program]*share{}}
+func holdersOf(found *counts) suspects {
+	all := suspects{shares: map[suspect]*share{}}
 	for _, r := range found.rows {
 		values := strings.Split(r.key, keySeparator)
-		p := program{values[0], values[1], values[2]}
-		if p.process == hidden && !isKnown(p.unit) {
+		p := suspect{values[0], values[1], values[2]}
+		if p.process == hidden && !hasName(p.unit) {
 			all.unseen += r.known
 		}
 		if all.shares[p] == nil {
@@ -149,18 +149,18 @@ func holdersOf(found *counts) programs {
 	return all
 }
 
-// isKnown tells whether a name is one: units can be empty too, where the kernel
+// hasName tells whether a name is one: units can be empty too, where the kernel
 // does not tell them.
-func isKnown(name string) bool { return name != "" && isTold(name) }
+func hasName(name string) bool { return name != "" && isTold(name) }
 
 // name returns the program, or the unit where programs are hidden.
-func (p program) name() string {
+func (p suspect) name() string {
 	switch {
-	case isKnown(p.process):
+	case hasName(p.process):
 		return byProcess.shown(p.process)
-	case isKnown(p.unit):
+	case hasName(p.unit):
 		return byUnit.shown(p.unit)
-	case p.process == hidden && isKnown(p.user):
+	case p.process == hidden && hasName(p.user):
 		return hidden
 	}
 	return ""
@@ -168,20 +168,20 @@ func (p program) name() string {
 
 // blame returns who has most of the sockets, " (java 240)", "" where that is not
 // known.
-func (all programs) blame() string {
+func (all suspects) blame() string {
 	sockets := map[string]int{}
 	for p, s := range all.shares {
 		sockets[p.name()] += s.sockets
 	}
 	names := mostFirst(sockets)
-	if len(names) == 0 || !isKnown(names[0]) {
+	if len(names) == 0 || !hasName(names[0]) {
 		return ""
 	}
 	return fmt.Sprintf(" (%s %d)", names[0], sockets[names[0]])
 }
 
 // text lists the programs with most sockets.
-func (all programs) text() string {
+func (all suspects) text() string {
 	sockets := map[string]int{}
 	for p, s := range all.shares {
 		name := p.name()
@@ -189,10 +189,10 @@ func (all programs) text() string {
 			continue
 		}
 		var belongs []string
-		if isKnown(p.user) {
+		if hasName(p.user) {
 			belongs = append(belongs, byUser.shown(p.user))
 		}
-		if isKnown(p.unit) && name != byUnit.shown(p.unit) {
+		if hasName(p.unit) && name != byUnit.shown(p.unit) {
 			belongs = append(belongs, byUnit.shown(p.unit))
 		}
 		if len(belongs) > 0 {
@@ -278,8 +278,8 @@ func mostText(sockets map[string]int, notKept int, separator string) string {
 	names, rest := mostFirst(sockets), notKept
 	for i, name := range names {
 		if i < maxCulprits && sockets[name] > notKept {
-			title, details, _ := strings.Cut(name, keySeparator)
-			texts = append(texts, fmt.Sprintf("%s %d%s", title, sockets[name], details))
+			title, behind, _ := strings.Cut(name, keySeparator)
+			texts = append(texts, fmt.Sprintf("%s %d%s", title, sockets[name], behind))
 		} else {
 			rest += sockets[name]
 		}

@@ -114,8 +114,8 @@ var (
 
 // unitOf returns what an admin calls a control group: the deepest unit or
 // container in its path, else the last part of it.
-func unitOf(group string) string {
-	parts := strings.Split(group, "/")
+func unitOf(folder string) string {
+	parts := strings.Split(folder, "/")
 	for i, part := range slices.Backward(parts) {
 		if found := containerName.FindStringSubmatch(part); found != nil {
 			if found[1] == "" && i > 0 { // of the cgroupfs drivers: /docker/ID, /kubepods/…/ID
