@@ -310,13 +310,12 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 		of = statusesOf(thisSystem)
 	}
 	*level, err = parseThresholds(splitLists(p.list(flag)), p.Levels.by, func(key, text string) error {
-		switch key {
-		case totalGroup:
+		switch {
+		case key == totalGroup:
 			return nil
-		case ephemeralGroup:
-			if !p.onLiveLinux() {
-				return errOnlyLinux("the use of ephemeral ports")
-			}
+		case isLimit(key) && !p.onLiveLinux():
+			return errOnlyLinux(text)
+		case isLimit(key):
 			return nil
 		}
 		if status := p.Levels.by.value(key, byStatus); status != "" && !p.isRecording {
@@ -329,8 +328,10 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 		}
 		return p.Question.checkKey(p.Levels.by, key, text, of)
 	})
-	if t, isSet := (*level)[ephemeralGroup]; err == nil && isSet && (t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1)) {
-		err = fmt.Errorf("%s is a percentage: use a range within 0 to 100", ephemeralGroup)
+	for _, name := range limitNames() {
+		if t, isSet := (*level)[name]; err == nil && isSet && (t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1)) {
+			err = fmt.Errorf("%s is a percentage: use a range within 0 to 100", name)
+		}
 	}
 	return err
 }

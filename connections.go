@@ -20,11 +20,15 @@ func isUDP(socketType string) bool { return strings.HasPrefix(socketType, "udp")
 // record has none.
 const statusNone = "NONE"
 
+// statusBound is the status of a TCP socket that has a port and neither listens
+// nor connects. Only some systems list those.
+const statusBound = "BOUND"
+
 // statuses are the canonical names, as they stand in performance data. The TCP
 // ones are those of RFC 9293, section 3.3.2, as Linux spells them in
 // include/net/tcp_states.h without the prefix TCP_.
 var statuses = []string{
-	"BOUND", "CLOSE", "CLOSE_WAIT", "CLOSING", "DELETE_TCB", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2",
+	statusBound, "CLOSE", "CLOSE_WAIT", "CLOSING", "DELETE_TCB", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2",
 	"IDLE", "LAST_ACK", "LISTEN", statusNone, "SYN_RECV", "SYN_SENT", "TIME_WAIT",
 }
 
@@ -49,7 +53,7 @@ func canonicalStatus(spelling string) (name string, known bool) {
 func checkStatus(system, status string) error {
 	name := strings.ToLower(status)
 	switch {
-	case status == "BOUND" || status == "IDLE":
+	case status == statusBound || status == "IDLE":
 		return fmt.Errorf("no supported system has sockets in the status %s: leave it out", name)
 	case status == "DELETE_TCB" && system != "windows":
 		return fmt.Errorf("only Windows has sockets in the status %s: leave it out", name)
@@ -126,6 +130,10 @@ type Socket struct {
 	Direction string        // directionIn, directionOut, directionListen, or nothing
 	Listener  string        // the address that directionIn came in on, "" for any
 	Idle      time.Duration // since the last data, negative where the kernel keeps no times
+	Left      time.Duration // of TIME_WAIT
+	Queue     uint32        // of a listener: connections that nobody has accepted
+	Backlog   uint32        // of a listener: how many it takes, less one
+	Interface uint32        // that it is bound to, 0 for any
 
 	isWaiting bool // nobody has accepted it yet
 	isNamed   bool // it was made from the name of a group, which may be in any case

@@ -26,6 +26,8 @@ const (
 	fieldUnit
 	fieldUnitIfKnown // where the kernel tells it
 	fieldIdleIfKnown
+	fieldBound  // sockets in statusBound, which no other tally counts
+	fieldQueues // those of listeners
 )
 
 // fieldsOriented are those for which the listeners must be known: a connection
@@ -156,10 +158,10 @@ func (c counter) addNumber(s *Socket, sockets int) {
 	}
 }
 
-// addListed counts a socket for the other tallies.
-func (c counter) addListed(s *Socket) {
+// addTo counts a socket for some tallies only.
+func (c counter) addTo(isFor func(*tally) bool, s *Socket) {
 	for _, each := range c {
-		if !each.isPlain() {
+		if isFor(each.tally) {
 			each.add(s, 1)
 		}
 	}

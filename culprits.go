@@ -26,15 +26,17 @@ type violation struct {
 	sockets int
 	state   check.Status
 	blame   *string // where to say who has most of it, nil where the name does
+
+	isNameOnly bool // not how much
 }
 
 // violations returns what the holders and the peers are told of, the worst state
 // and then the most sockets first.
 func (c *Config) violations(r *results) []violation {
 	var all []violation
-	add := func(text string, of *tally, sockets int, state check.Status, blame *string) {
-		if state != check.OK && sockets > 0 && of != nil {
-			all = append(all, violation{text, of, sockets, state, blame})
+	add := func(v violation) {
+		if v.state != check.OK && v.sockets > 0 && v.tally != nil {
+			all = append(all, v)
 		}
 	}
 	for i := range r.groups {
@@ -44,14 +46,14 @@ func (c *Config) violations(r *results) []violation {
 			if c.Levels.by.has(byProcess) || c.Levels.by.has(byUnit) {
 				blame = nil
 			}
-			add(c.Levels.by.text(g.key), c.Question.tallyOf(c.Levels.by, g.key), g.known, g.least, blame)
+			add(violation{c.Levels.by.text(g.key), c.Question.tallyOf(c.Levels.by, g.key), g.known, g.least, blame, false})
 		}
 	}
 	for i := range r.limits {
 		l := &r.limits[i]
-		add(l.name, l.users, l.sockets, l.least, &l.blame)
+		add(violation{l.name, l.users, l.sockets, l.least, &l.blame, l.isNameOnly})
 	}
-	add(totalGroup, c.Question.tally(nil), r.sockets, r.total.least, &r.total.blame)
+	add(violation{totalGroup, c.Question.tally(nil), r.sockets, r.total.least, &r.total.blame, false})
 	slices.SortStableFunc(all, func(a, b violation) int {
 		return cmp.Or(cmp.Compare(b.state, a.state), cmp.Compare(b.sockets, a.sockets))
 	})
@@ -76,7 +78,7 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]
 		held := holdersOf(found.counts[3*i])
 		unseen += held.unseen
 		if i == 0 && v.blame != nil {
-			*v.blame = held.blame()
+			*v.blame = held.blame(v.isNameOnly)
 		}
 		for _, line := range []struct{ title, text string }{
 			{"held by", held.text()}, {"peers", peersText(found.counts[3*i+1])}, {"idle", idleText(found.counts[3*i+2])},
@@ -168,7 +170,7 @@ func (p suspect) name() string {
 
 // blame returns who has most of the sockets, " (java 240)", "" where that is not
 // known.
-func (all suspects) blame() string {
+func (all suspects) blame(isNameOnly bool) string {
 	sockets := map[string]int{}
 	for p, s := range all.shares {
 		sockets[p.name()] += s.sockets
@@ -176,6 +178,9 @@ func (all suspects) blame() string {
 	names := mostFirst(sockets)
 	if len(names) == 0 || !hasName(names[0]) {
 		return ""
+	}
+	if isNameOnly {
+		return " (" + names[0] + ")"
 	}
 	return fmt.Sprintf(" (%s %d)", names[0], sockets[names[0]])
 }

@@ -38,7 +38,9 @@ type figure struct {
 	users             *tally // of the sockets that make it what it is, nil where there are none
 	sockets           int    // of users
 	blame             string
-	text, label       string // without the state
+	isNameOnly        bool   // the number of users says nothing
+	isQuiet           bool   // it is in the text only where it is in violation
+	text, label       string // without the state; the label is empty for what is not in use
 	value             float64
 	hidden            int    // so many more it may be
 	unit              string // in performance data
@@ -83,10 +85,12 @@ func (r *results) verdict() (all verdict) {
 func (l levels) judge(found *counts, limits []limit, used counter) *results {
 	r := &results{groups: l.judgeGroups(found)}
 	r.sockets, r.hidden = found.sum()
-	for i, each := range limits {
-		one := each.figure(used[i])
-		one.warning, one.critical = l.warning.first(each.group()), l.critical.first(each.group())
-		r.limits = append(r.limits, one.judged())
+	for _, each := range limits {
+		var users *counts
+		if each.tally() != nil {
+			users, used = used[0], used[1:]
+		}
+		r.limits = append(r.limits, l.judgeLimit(each, users))
 	}
 	if l.names(totalGroup) {
 		r.total = l.judgeTotal(r.sockets, r.hidden)

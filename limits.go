@@ -1,143 +1,154 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	stdnet "net"
-	"strconv"
+	"slices"
 	"strings"
 )
 
-// ephemeralLabel names the ephemeral ports in performance data.
-const ephemeralLabel = "ephemeral_ports"
+// allLimits names every limit but for the one behind which nothing fails.
+const allLimits = "limits"
 
-// limit is something that runs out, in percent of what there is.
+// limitRow is something that runs out.
+type limitRow struct {
+	name  string // by which thresholds name it
+	label string // in performance data
+	title string // in texts
+}
+
+// The limits of Linux at which connections begin to fail. Behind that of
+// timewait the kernel closes sockets early, and nothing fails: it has to be named.
+var (
+	limitEphemeral = limitRow{"ephemeral", "ephemeral_ports", "ephemeral ports"}
+	limitBacklog   = limitRow{"backlog", "backlog", "accept queue"}
+	limitConntrack = limitRow{"conntrack", "conntrack", "connection tracking"}
+	limitOrphans   = limitRow{"orphans", "orphans", "orphans"}
+	limitMemory    = limitRow{"memory", "tcp_memory", "TCP memory"}
+	limitTimeWait  = limitRow{"timewait", "time_wait_buckets", "TIME WAIT buckets"}
+	limitFiles     = limitRow{"files", "open_files", "open files"}
+)
+
+// limitRows are in the order of performance data.
+var limitRows = []limitRow{limitEphemeral, limitBacklog, limitConntrack, limitOrphans, limitMemory, limitTimeWait, limitFiles}
+
+// isLimit tells whether thresholds name a limit by it, or all of them.
+func isLimit(name string) bool {
+	return name == allLimits || slices.ContainsFunc(limitRows, func(kind limitRow) bool { return kind.name == name })
+}
+
+// limitNames returns what thresholds can name.
+func limitNames() (names []string) {
+	for _, kind := range limitRows {
+		names = append(names, kind.name)
+	}
+	return append(names, allLimits)
+}
+
+// limit is how far something has run out.
 type limit interface {
-	group() string         // by which thresholds name it
-	tally() *tally         // of what uses it up
-	figure(*counts) figure // the fullest one
+	row() limitRow
+	tally() *tally               // of what uses it up, nil where no socket does
+	figure(found *counts) figure // the fullest one
 }
 
-// portSpace is the ports that the kernel picks for outgoing connections.
-type portSpace struct {
-	portRange             // net.ipv4.ip_local_port_range, for IPv6 too
-	reserved  []portRange // net.ipv4.ip_local_reserved_ports
+// quota is a limit that the kernel tells in a few small files.
+type quota struct {
+	limitRow
+	used, size float64
+	unit       string // behind the size
+	where      string // " in web", where there are several
 }
 
-func (p portSpace) has(port uint32) bool {
-	if !p.portRange.has(port) {
-		return false
+func (q quota) row() limitRow { return q.limitRow }
+
+func (quota) tally() *tally { return nil }
+
+func (q quota) figure(*counts) figure {
+	if q.size == 0 {
+		return figure{name: q.title, text: q.title + ": not in use"}
 	}
-	for _, reserved := range p.reserved {
-		if reserved.has(port) {
-			return false
-		}
-	}
-	return true
+	return q.percentage(q.used, q.size, q.sizeText()+q.where)
 }
 
-func (p portSpace) size() (ports int) {
-	for port := p.first; port <= p.last; port++ {
-		if p.has(port) {
-			ports++
-		}
+// sizeText returns a number, or an amount of memory in its largest unit.
+func (q quota) sizeText() string {
+	if q.unit == "" {
+		return fmt.Sprintf("%.0f", q.size)
 	}
-	return ports
+	size, unit := q.size/(1<<20), "MiB"
+	if size >= 1<<10 {
+		size, unit = size/(1<<10), "GiB"
+	}
+	return fmt.Sprintf("%.1f %s", size, unit)
 }
 
-// parsePortSpace reads net.ipv4.ip_local_port_range and
-// net.ipv4.ip_local_reserved_ports.
-func parsePortSpace(limits, reserved string) (portSpace, error) {
-	ports, ok := parsePortRange(strings.Join(strings.Fields(limits), "-"))
-	if !ok {
-		return portSpace{}, fmt.Errorf("net.ipv4.ip_local_port_range is no range: %s", quote(limits))
-	}
-	space := portSpace{portRange: ports}
-	for item := range strings.SplitSeq(reserved, ",") {
-		if reserved == "" {
-			break
-		}
-		ports, ok := parsePortRange(item)
-		if !ok {
-			return portSpace{}, fmt.Errorf("net.ipv4.ip_local_reserved_ports is no list of ports: %s", quote(reserved))
-		}
-		space.reserved = append(space.reserved, ports)
-	}
-	if space.size() == 0 {
-		return portSpace{}, errors.New("net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports leave no ephemeral ports")
-	}
-	return space, nil
-}
-
-// ephemeralPorts judges how far the ports for outgoing TCP connections are used
-// up from one local address towards one peer: a port can be used again for
-// another peer, so this is what runs out.
-type ephemeralPorts struct {
-	spaces map[uint64]portSpace // by network namespace
-	names  map[uint64]string    // of the namespaces, empty where there is only one
-}
-
-// ephemeralBy is what the ports are counted by. An IPv6 socket with an IPv4 peer
-// takes its port from the same ones, so the types are added up.
-var ephemeralBy = grouping{byLocalAddress, byRemoteAddress, byRemotePort}
-
-func (ephemeralPorts) group() string { return ephemeralGroup }
-
-func (e ephemeralPorts) tally() *tally {
-	return &tally{
-		includes: func(socketType, status string) bool {
-			// SYN_RECV comes from the peer.
-			return !isUDP(socketType) && status != "LISTEN" && status != "CLOSE" && status != "SYN_RECV"
-		},
-		fields: ephemeralBy.fields() | fieldLocalPort | fieldNetns | fieldDirection,
-		asks: func(s *Socket) answer {
-			if isUDP(s.Proto) || s.Status == "LISTEN" || s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.Direction == directionIn || !e.spaces[s.NetnsID].has(s.Laddr.Port) {
-				return no
-			}
-			return yes
-		},
-		key: func(to []byte, s *Socket) []byte {
-			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
-			return ephemeralBy.key(to, s)
-		},
+// percentage returns the figure for a share, to a tenth of a percent.
+func (l limitRow) percentage(used, size float64, subject string) figure {
+	percent := math.Min(math.Round(1000*used/size)/10, 100)
+	return figure{
+		name: l.title, label: l.label, unit: "%", max: 100, value: percent,
+		text: l.title + ": " + percentText(percent) + " of " + subject,
 	}
 }
 
-// figure returns the fullest use of the ports.
-func (e ephemeralPorts) figure(found *counts) figure {
-	used, size, in, peer, fullest := 0, 0, "", "", ""
-	for id, space := range e.spaces { // where no connection is outgoing
-		if name := e.names[id]; size == 0 || name < in {
-			size, in = space.size(), name
-		}
+// percentText has a decimal only where there is nothing in front of it.
+func percentText(percent float64) string {
+	if percent > 0 && percent < 1 {
+		return fmt.Sprintf("%.1f%%", percent)
 	}
-	sizes := map[uint64]int{}
-	for _, r := range found.rows {
-		values := strings.Split(r.key, keySeparator)
-		id, _ := strconv.ParseUint(values[0], 10, 64)
-		if sizes[id] == 0 {
-			sizes[id] = e.spaces[id].size()
-		}
-		ours, theirs, to := r.known*size, used*sizes[id], stdnet.JoinHostPort(values[2], values[3])
-		if ours > theirs || ours == theirs && to < peer {
-			used, size, in, peer, fullest = r.known, sizes[id], e.names[id], to, r.key
-		}
+	return fmt.Sprintf("%d%%", int(percent))
+}
+
+// names tells whether a threshold is for the limit: by itself, or with the others.
+func (l levels) asksFor(kind limitRow) bool {
+	return l.names(kind.name) || kind != limitTimeWait && l.names(allLimits)
+}
+
+// judgeLimit returns the figure for a limit with its verdict.
+func (l levels) judgeLimit(of limit, found *counts) figure {
+	one, kind := of.figure(found), of.row()
+	groups := []string{kind.name, allLimits}
+	if kind == limitTimeWait {
+		groups = groups[:1]
 	}
-	one := figure{name: "ephemeral ports", label: ephemeralLabel, unit: "%", max: 100, sockets: used, users: e.tally()}
-	one.users.asks = func(s *Socket) answer {
-		if string(e.tally().key(nil, s)) != fullest {
-			return no
-		}
-		return e.tally().asks(s)
+	one.warning, one.critical = l.warning.first(groups...), l.critical.first(groups...)
+	if one.label != "" {
+		one = one.judged()
 	}
-	one.value = math.Round(1000*float64(used)/float64(size)) / 10
-	one.text = fmt.Sprintf("ephemeral ports: %d%% of %d", int(one.value), size)
-	if peer != "" {
-		one.text += " to " + peer
-	}
-	if in != "" {
-		one.text += " in " + cleanName(in)
-	}
+	one.isQuiet = !l.names(kind.name)
 	return one
 }
+
+// summary returns the fullest of the limits that are named together, where none
+// of them is in violation.
+func summary(limits []figure) (text string, isNeeded bool) {
+	fullest := figure{value: -1}
+	for _, one := range limits {
+		if !one.isQuiet {
+			continue
+		}
+		if one.least != 0 {
+			return "", false
+		}
+		if one.label != "" && one.value > fullest.value {
+			fullest = one
+		}
+	}
+	if fullest.value < 0 {
+		return "", false
+	}
+	return fmt.Sprintf("%s: %s (%s)", allLimits, percentText(fullest.value), fullest.name), true
+}
+
+// reservedNames are those of what is no group.
+var reservedNames = func() map[string]bool {
+	names := map[string]bool{totalGroup: true, allLimits: true, "": true, hidden: true, nothing: true}
+	for _, kind := range limitRows {
+		names[kind.name], names[kind.label] = true, true
+	}
+	return names
+}()
+
+// isReserved tells whether a name has a meaning of its own in texts and labels.
+func isReserved(name string) bool { return reservedNames[strings.ToLower(name)] }

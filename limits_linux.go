@@ -4,30 +4,157 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// ephemeralPorts returns the ephemeral ports of all network namespaces that are
-// read.
-func (h *host) ephemeralPorts() (ephemeralPorts, error) {
-	all := ephemeralPorts{spaces: map[uint64]portSpace{}, names: map[uint64]string{}}
+// limits reads the limits that are asked for, of all network namespaces that are
+// read: of each the fullest one.
+func (h *host) limits(isAsked func(limitRow) bool) (all []limit, err error) {
+	ports, queues := ephemeralPorts{}, backlogs{}
+	quotas := map[limitRow]quota{}
 	for _, space := range h.spaces {
-		var ports portSpace
-		err := space.within(func() (err error) {
-			ports, err = h.portSpace()
-			return err
+		err := space.within(func() error {
+			if isAsked(limitEphemeral) {
+				found, err := h.portSpace()
+				if err != nil {
+					return fmt.Errorf("the ephemeral ports are not known: %w", err)
+				}
+				found.name = space.name
+				ports[space.inode] = found
+			}
+			queues[space.inode] = backlogSpace{space.name, h.halfOpenMax()}
+			return h.addQuotas(quotas, isAsked, space)
 		})
-		switch {
-		case errors.Is(err, errVanished):
-			continue
-		case err != nil:
-			return ephemeralPorts{}, fmt.Errorf("the ephemeral ports are not known: %w", err)
+		if err != nil && !errors.Is(err, errVanished) {
+			return nil, err
 		}
-		all.spaces[space.inode], all.names[space.inode] = ports, space.name
+	}
+	for _, kind := range limitRows {
+		switch {
+		case !isAsked(kind):
+		case kind == limitEphemeral:
+			all = append(all, ports)
+		case kind == limitBacklog:
+			all = append(all, queues)
+		default:
+			all = append(all, quotas[kind])
+		}
 	}
 	return all, nil
+}
+
+// addQuotas keeps the fullest quota of each kind. A host does not have them all:
+// without connection tracking, or in a container, some files are not there.
+func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool, space namespace) error {
+	for kind, read := range map[limitRow]func() (quota, error){
+		limitConntrack: h.conntrack, limitOrphans: h.orphans, limitMemory: h.tcpMemory, limitTimeWait: h.timeWaitBuckets, limitFiles: h.openFiles,
+	} {
+		if !isAsked(kind) {
+			continue
+		}
+		found, err := read()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s cannot be told: %w", kind.title, err)
+		}
+		found.limitRow = kind
+		if isOfNamespace := kind == limitConntrack || kind == limitTimeWait; isOfNamespace && space.name != "" {
+			found.where = " in " + cleanName(space.name)
+		}
+		best, isThere := quotas[kind]
+		if !isThere || best.size == 0 || err == nil && found.used*best.size > best.used*found.size {
+			quotas[kind] = found
+		}
+	}
+	return nil
+}
+
+func (p procfs) conntrack() (quota, error) {
+	return p.quotaOf("net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max")
+}
+
+func (p procfs) orphans() (quota, error) {
+	size, err := p.numbers("net/ipv4/tcp_max_orphans", 1)
+	if err != nil {
+		return quota{}, err
+	}
+	used, err := p.sockstat("sockstat", "TCP:", "orphan")
+	return quota{used: float64(used), size: size[0]}, err
+}
+
+func (p procfs) tcpMemory() (quota, error) {
+	size, err := p.numbers("net/ipv4/tcp_mem", 3)
+	if err != nil {
+		return quota{}, err
+	}
+	used, err := p.sockstat("sockstat", "TCP:", "mem")
+	pageSize := float64(os.Getpagesize())
+	return quota{used: float64(used) * pageSize, size: size[2] * pageSize, unit: "bytes"}, err
+}
+
+func (p procfs) timeWaitBuckets() (quota, error) {
+	size, err := p.numbers("net/ipv4/tcp_max_tw_buckets", 1)
+	if err != nil {
+		return quota{}, err
+	}
+	used, err := p.sockstat("sockstat", "TCP:", "tw")
+	return quota{used: float64(used), size: size[0]}, err
+}
+
+func (p procfs) openFiles() (quota, error) {
+	found, err := p.numbers("fs/file-nr", 3)
+	if err != nil {
+		return quota{}, err
+	}
+	return quota{used: found[0] - found[1], size: found[2]}, nil
+}
+
+// quotaOf reads a quota from two settings.
+func (p procfs) quotaOf(used, size string) (quota, error) {
+	is, err := p.numbers(used, 1)
+	if err != nil {
+		return quota{}, err
+	}
+	most, err := p.numbers(size, 1)
+	if err != nil {
+		return quota{}, err
+	}
+	return quota{used: is[0], size: most[0]}, nil
+}
+
+// sockstat returns a number of a line of /proc/net/sockstat or sockstat6 in the
+// network namespace of the calling thread.
+func (p procfs) sockstat(file, line, name string) (number int, err error) {
+	path := filepath.Join(string(p), "thread-self/net", file)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for found := range strings.Lines(string(content)) {
+		words := strings.Fields(found)
+		for i := 1; i+1 < len(words); i += 2 {
+			if words[0] == line && words[i] == name {
+				return strconv.Atoi(words[i+1])
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s has no %s in its line %s", path, name, line)
+}
+
+// halfOpenMax returns how many half-open connections there may be without
+// syncookies, 0 with them: tcp_conn_request in net/ipv4/tcp_input.c keeps a
+// quarter of net.ipv4.tcp_max_syn_backlog for peers that it knows.
+func (p procfs) halfOpenMax() int {
+	cookies, err := p.numbers("net/ipv4/tcp_syncookies", 1)
+	most, fault := p.numbers("net/ipv4/tcp_max_syn_backlog", 1)
+	if err != nil || fault != nil || cookies[0] != 0 {
+		return 0
+	}
+	return int(most[0]) - int(most[0])/4 + 1
 }
 
 // portSpace returns the ephemeral ports of the network namespace that the
@@ -41,24 +168,62 @@ func (p procfs) portSpace() (portSpace, error) {
 	if err != nil {
 		return portSpace{}, err
 	}
-	return parsePortSpace(limits, reserved)
+	space, err := parsePortSpace(limits, reserved)
+	if err != nil {
+		return portSpace{}, err
+	}
+	space.delay = time.Second
+	if delay, err := p.numbers("net/ipv4/tcp_tw_reuse_delay", 1); err == nil { // milliseconds
+		space.delay = time.Duration(delay[0]) * time.Millisecond
+	}
+	reuse, err := p.numbers("net/ipv4/tcp_tw_reuse", 1)
+	stamps, fault := p.numbers("net/ipv4/tcp_timestamps", 1)
+	if err == nil && fault == nil && stamps[0] != 0 {
+		space.reuse = int(reuse[0])
+	}
+	return space, nil
 }
 
-// maxSetting is more than the longest list of ports takes: every other one.
-const maxSetting = 256 << 10
+// numbers returns the first numbers of a setting.
+func (p procfs) numbers(name string, atLeast int) (all []float64, err error) {
+	text, err := p.setting(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, word := range strings.Fields(text) {
+		number, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s is no number: %s", name, quote(word))
+		}
+		all = append(all, number)
+	}
+	if len(all) < atLeast {
+		return nil, fmt.Errorf("%s has %d numbers, not %d", name, len(all), atLeast)
+	}
+	return all, nil
+}
+
+// settingSizes are enough for most settings, and for the longest list of ports:
+// every other one.
+var settingSizes = []int{4 << 10, 256 << 10}
 
 // setting returns the value of a kernel setting, see proc_sys(5). The kernel
 // gives only what the first read has room for, and nothing more at the next one.
-func (p procfs) setting(name string) (string, error) {
-	file, err := os.Open(filepath.Join(string(p), "sys", name))
-	if err != nil {
-		return "", err
+func (p procfs) setting(name string) (text string, err error) {
+	for _, size := range settingSizes {
+		file, err := os.Open(filepath.Join(string(p), "sys", name))
+		if err != nil {
+			return "", err
+		}
+		content := make([]byte, size)
+		n, err := file.Read(content)
+		_ = file.Close()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		if text = strings.TrimSpace(string(content[:n])); n < size {
+			break
+		}
 	}
-	defer file.Close()
-	content := make([]byte, maxSetting)
-	n, err := file.Read(content)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimSpace(string(content[:n])), nil
+	return text, nil
 }

@@ -74,19 +74,21 @@ func runCheck(ctx context.Context, config *Config) (check.Status, string, error)
 	}
 	spots := config.blindSpots()
 	tallies := []*tally{config.Question.tally(config.Levels.by)}
-	for _, l := range limits {
-		tallies = append(tallies, l.tally())
-	}
 	tallies = append(tallies, config.tallyHidden(spots)...)
+	for _, l := range limits {
+		if users := l.tally(); users != nil {
+			tallies = append(tallies, users)
+		}
+	}
 	found, err := count(from.dumps(ctx, tallies), tallies...)
 	if err != nil {
 		return check.Unknown, "", err
 	}
 	duration := took(started)
 	for i, spot := range spots {
-		spot.sockets, _ = found.counts[1+len(limits)+i].sum()
+		spot.sockets, _ = found.counts[1+i].sum()
 	}
-	r := config.Levels.judge(found.counts[0], limits, found.counts[1:])
+	r := config.Levels.judge(found.counts[0], limits, found.counts[1+len(spots):])
 	if err := spots.check(config, r); err != nil {
 		return check.Unknown, "", err
 	}
@@ -100,11 +102,11 @@ func open(config *Config) (reader, []limit, error) {
 		return config.Recording, nil, nil
 	}
 	live, err := openHost(config)
-	if err != nil || !config.Levels.names(ephemeralGroup) {
-		return live, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	ports, err := live.ephemeralPorts()
-	return live, []limit{ports}, err
+	limits, err := live.limits(config.Levels.asksFor)
+	return live, limits, err
 }
 
 // details returns the culprits, or why they cannot be told. They may take half

@@ -85,8 +85,8 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 					d.sources = append(d.sources, diag.source(how))
 				}
 			}
-			// gopsutil knows this namespace only, and neither idle times nor units.
-			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&(fieldIdle|fieldUnit) == 0 {
+			// gopsutil knows this namespace only, and neither idle times, units nor queues.
+			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&(fieldIdle|fieldUnit|fieldQueues|fieldBound) == 0 {
 				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(types, space.name)})
 			}
 			all = append(all, d)

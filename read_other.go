@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/shirou/gopsutil/v3/net"
 	"github.com/shirou/gopsutil/v3/process"
@@ -22,9 +21,8 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
 	return []dump{{sources: []source{{sourceGopsutil, from.reading(socketTypes, hidden)}}}}
 }
 
-func (*host) ephemeralPorts() (ephemeralPorts, error) {
-	return ephemeralPorts{}, errors.New("ephemeral ports are only known on Linux")
-}
+// limits returns none: other systems tell of nothing that runs out.
+func (*host) limits(func(limitRow) bool) ([]limit, error) { return nil, nil }
 
 // readConnections returns gopsutil's records.
 func readConnections(ctx context.Context, kind string, _ fields) ([]net.ConnectionStat, error) {

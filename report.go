@@ -117,6 +117,9 @@ func (p page) render(n int) string {
 	for _, i := range p.limits {
 		p.add(i)
 	}
+	if text, isNeeded := summary(p.limits); isNeeded {
+		p.texts = append(p.texts, text)
+	}
 	if p.total.label != "" {
 		p.add(p.total)
 	}
@@ -155,8 +158,10 @@ func (p *page) add(i figure) {
 	if i.least != check.OK {
 		i.text += " [" + i.least.String() + "]" + i.blame
 	}
-	p.texts = append(p.texts, i.text)
-	if i.hidden > 0 {
+	if !i.isQuiet || i.least != check.OK {
+		p.texts = append(p.texts, i.text)
+	}
+	if i.hidden > 0 || i.label == "" {
 		return
 	}
 	p.perfdata.Add(&check.Perfdata{

@@ -33,8 +33,10 @@ var tcpStates = [...]string{
 // TCP_BOUND_INACTIVE (13) must not be asked for: no other tool counts sockets
 // that neither listen nor connect.
 const (
-	allStates   = 1<<12 - 1<<1
-	listenState = 1 << 10
+	allStates        = 1<<12 - 1<<1
+	establishedState = 1 << 1
+	listenState      = 1 << 10
+	boundState       = 1 << 13 // answered with state 7, from Linux 6.8 on
 )
 
 // From include/uapi/linux/inet_diag.h.
@@ -83,7 +85,7 @@ var manners = []manner{{true, true, true}, {false, true, true}, {false, true, fa
 type question struct {
 	states  uint32 // bit mask, 1 << state
 	program []byte
-	isRest  bool // what it lists counts for no tally that has it from the totals
+	isFor   func(*tally) bool // for which tallies, nil for all
 }
 
 // statesFor returns the states that the tallies ask for.
@@ -134,6 +136,13 @@ func (d *sockDiag) readAll(to counter, how manner) error {
 		if err := d.holders.find(d.ctx); err != nil {
 			return err
 		}
+	}
+	if d.fields&fieldBound != 0 && !isUDP(d.types[0]) {
+		q := question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}
+		if err := d.list(to, q, how); err != nil {
+			return err
+		}
+		d.full = [2]int{}
 	}
 	if how.hasTotals {
 		return d.readWithTotals(to, how)
@@ -202,6 +211,9 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 			return err
 		}
 		d.sockets++
+		if q.states == boundState {
+			s.Status = statusBound
+		}
 		inode, isLate, err := d.resolve(message, &s)
 		if err != nil {
 			return err
@@ -211,8 +223,8 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 			d.full[slices.Index(d.types, s.Proto)]++
 		}
 		switch {
-		case q.isRest:
-			to.addListed(&s)
+		case q.isFor != nil:
+			to.addTo(q.isFor, &s)
 		case isLate && len(d.late) < maxLate:
 			d.late = append(d.late, lateSocket{s, inode})
 		default:
@@ -273,6 +285,9 @@ func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) 
 	s.Laddr.Port = uint32(binary.BigEndian.Uint16(message[4:]))
 	s.Raddr.Port = uint32(binary.BigEndian.Uint16(message[6:]))
 	s.Netns, s.NetnsID = d.space.name, d.space.inode
+	s.Interface = binary.NativeEndian.Uint32(message[40:])
+	s.Left = time.Duration(binary.NativeEndian.Uint32(message[52:])) * time.Millisecond
+	s.Queue, s.Backlog = binary.NativeEndian.Uint32(message[56:]), binary.NativeEndian.Uint32(message[60:])
 	if d.fields&(fieldIdle|fieldIdleIfKnown) != 0 {
 		s.Idle, err = idleTime(message[sizeofInetDiagMsg:])
 	}

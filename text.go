@@ -30,8 +30,7 @@ func printable(text string) string { return cleaned(text, "|;=,'\"`<>&\\[]{}$") 
 // takes :: in a label for the prefix of all labels that follow.
 func cleanName(name string) string {
 	name = strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_"))
-	switch strings.ToLower(name) {
-	case "", hidden, nothing, totalGroup, ephemeralGroup, ephemeralLabel:
+	if isReserved(name) {
 		return "_" + name
 	}
 	return name

@@ -9,11 +9,8 @@ import (
 	"github.com/NETWAYS/go-check"
 )
 
-// Names that thresholds use for what is no group of sockets.
-const (
-	totalGroup     = "total"     // the sum over all selected groups
-	ephemeralGroup = "ephemeral" // the ephemeral ports in use, in percent
-)
+// totalGroup is what thresholds call the sum over all selected groups.
+const totalGroup = "total"
 
 // Thresholds are the ranges of one level, by the folded label of the group that
 // they are for: "" for all groups, or a type or a status with a plain grouping.
@@ -21,7 +18,7 @@ type Thresholds map[string]check.Threshold
 
 // parseThresholds reads a list of [GROUP=]RANGE. It calls named with each key in
 // it and its text, fit for printing: the values that the name leaves open are
-// empty. The totalGroup and the ephemeralGroup come as they are.
+// empty. The totalGroup and the names of limits come as they are.
 func parseThresholds(items []string, by grouping, named func(key, text string) error) (Thresholds, error) {
 	thresholds := Thresholds{}
 	for _, item := range items {
@@ -30,6 +27,9 @@ func parseThresholds(items []string, by grouping, named func(key, text string) e
 			name, text = "", item
 		}
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
+		if isLimit(strings.ToLower(name)) {
+			text = strings.ReplaceAll(text, "%", "")
+		}
 		threshold, err := parseRange(text)
 		key := ""
 		switch {
@@ -76,7 +76,7 @@ func cutLast(text, separator string) (before, after string, found bool) {
 // parseGroup returns the key that a name in a threshold is for. With a plain
 // grouping a part of a name will do; other groups are named in full.
 func (g grouping) parseGroup(name string) (key string, err error) {
-	if lower := strings.ToLower(name); lower == totalGroup || lower == ephemeralGroup {
+	if lower := strings.ToLower(name); lower == totalGroup || isLimit(lower) {
 		return lower, nil
 	}
 	typed := name
@@ -91,7 +91,7 @@ func (g grouping) parseGroup(name string) (key string, err error) {
 	case g.isPlain() && isPart:
 		return part, nil
 	case g.isPlain():
-		return "", fmt.Errorf("unknown group %s: use %s, %s or %s", quote(name), g.partsText(), totalGroup, ephemeralGroup)
+		return "", fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
 	case name == "":
 		return "", errors.New("the name of a group is empty")
 	case !ok || isPart:
@@ -139,7 +139,7 @@ func (g grouping) isWhole(key string) bool {
 // at the end of the name that was typed stays: it is for one of several groups
 // with the same label.
 func (g grouping) foldedName(key, typed string) string {
-	if key == totalGroup || key == ephemeralGroup {
+	if key == totalGroup || isLimit(key) {
 		return key
 	}
 	if !g.isWhole(key) {

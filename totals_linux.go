@@ -2,14 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 )
-
-const establishedState = 1 << 1
 
 // fewSockets is how many established connections are rather listed with the
 // others than left out, where some of them have to be listed anyway.
@@ -25,27 +18,17 @@ type totals struct {
 // totals reads what a thread in the network namespace is told, in constant time.
 func (n namespace) totals(p procfs) (t totals, err error) {
 	err = n.within(func() error {
-		t.inUse = map[string]int{}
-		for _, of := range []struct{ file, line, socketType string }{
-			{"sockstat", "TCP:", "tcp"}, {"sockstat6", "TCP6:", "tcp6"},
-		} {
-			content, err := os.ReadFile(filepath.Join(string(p), "thread-self/net", of.file))
-			if err != nil {
-				return err
-			}
-			for line := range strings.Lines(string(content)) {
-				if words := strings.Fields(line); len(words) > 2 && words[0] == of.line && words[1] == "inuse" {
-					t.inUse[of.socketType], err = strconv.Atoi(words[2])
-				}
-			}
-			if _, isThere := t.inUse[of.socketType]; err != nil || !isThere {
-				return fmt.Errorf("%s does not tell how many sockets are in use", of.file)
-			}
+		four, err := p.sockstat("sockstat", "TCP:", "inuse")
+		if err != nil {
+			return err
+		}
+		six, err := p.sockstat("sockstat6", "TCP6:", "inuse")
+		if err != nil {
+			return err
 		}
 		const server = 0x2 // TFO_SERVER_ENABLE in include/net/tcp.h
-		bits, err := p.setting("net/ipv4/tcp_fastopen")
-		number, fault := strconv.ParseUint(bits, 0, 32)
-		t.hasFastOpen = err != nil || fault != nil || number&server != 0
+		bits, fault := p.numbers("net/ipv4/tcp_fastopen", 1)
+		t = totals{map[string]int{"tcp": four, "tcp6": six}, fault != nil || int(bits[0])&server != 0}
 		return nil
 	})
 	return t, err
@@ -98,7 +81,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	if len(listed) == 0 {
 		return nil
 	}
-	return d.list(to, question{states: establishedState, program: d.program(listed, how), isRest: true}, how)
+	return d.list(to, question{states: establishedState, program: d.program(listed, how), isFor: func(t *tally) bool { return !t.isPlain() }}, how)
 }
 
 func (d *sockDiag) includesEstablished(t *tally) bool {

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	stdnet "net"
+	"strconv"
+	"strings"
+)
+
+// backlogs judges how full the queues of listeners are: connections that nobody
+// has accepted, and half-open ones. Both hold one more than the backlog that
+// listen() was called with (sk_acceptq_is_full in include/net/sock.h).
+type backlogs map[uint64]backlogSpace // by network namespace
+
+// backlogSpace is what limits half-open connections besides the backlog.
+type backlogSpace struct {
+	name    string // of the network namespace, "" where there is only one
+	halfMax int    // without syncookies: three quarters of net.ipv4.tcp_max_syn_backlog; 0 for no such limit
+}
+
+func (backlogs) row() limitRow { return limitBacklog }
+
+func (backlogs) tally() *tally {
+	return &tally{
+		includes: func(socketType, status string) bool {
+			return !isUDP(socketType) && (status == "LISTEN" || status == "SYN_RECV")
+		},
+		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection | fieldQueues,
+		asks: func(s *Socket) answer {
+			if s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.Direction == directionIn {
+				return yes
+			}
+			return no
+		},
+		key: func(to []byte, s *Socket) []byte {
+			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
+			to = append(append(to, s.Proto...), keySeparator...)
+			address := s.Laddr.IP
+			if s.Direction == directionIn && s.Listener == "" {
+				address = anyAddress(s.Proto)
+			}
+			to = append(append(to, address...), keySeparator...)
+			to = append(byLocalPort.append(to, s), keySeparator...)
+			if s.Status == "SYN_RECV" {
+				return to
+			}
+			to = append(strconv.AppendUint(to, uint64(s.Queue), 10), keySeparator...)
+			return strconv.AppendUint(to, uint64(s.Backlog), 10)
+		},
+	}
+}
+
+// anyAddress returns the address that stands for all of the type.
+func anyAddress(socketType string) string {
+	if socketType == "tcp6" {
+		return "::"
+	}
+	return "0.0.0.0"
+}
+
+// queue is one of the queues of a listener.
+type queue struct {
+	isHalfOpen bool
+	used, size int
+	id         uint64 // of the network namespace
+	socketType string
+	address    string
+	port       string
+}
+
+// figure returns the fullest queue.
+func (b backlogs) figure(found *counts) figure {
+	fullest := queue{size: 1}
+	for _, each := range b.queues(found) {
+		ours, theirs := each.used*fullest.size, fullest.used*each.size
+		if ours > theirs || ours == theirs && (fullest.port == "" || each.isBefore(fullest)) {
+			fullest = each
+		}
+	}
+	if fullest.port == "" {
+		return figure{name: limitBacklog.title, label: limitBacklog.label, unit: "%", max: 100, text: limitBacklog.title + ": 0%, nothing listens"}
+	}
+	kind := limitBacklog
+	if fullest.isHalfOpen {
+		kind.title = "half-open connections"
+	}
+	subject := fmt.Sprintf("%d at %s", fullest.size, stdnet.JoinHostPort(fullest.address, fullest.port))
+	if name := b[fullest.id].name; name != "" {
+		subject += " in " + cleanName(name)
+	}
+	one := kind.percentage(float64(fullest.used), float64(fullest.size), subject)
+	one.sockets, one.users, one.isNameOnly = 1, fullest.tally(), true
+	return one
+}
+
+func (q queue) isBefore(other queue) bool {
+	return q.address+":"+q.port < other.address+":"+other.port
+}
+
+// tally counts the listener and the connections in its queues.
+func (q queue) tally() *tally {
+	isHere := func(s *Socket, address string) bool {
+		return s.NetnsID == q.id && s.Proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && address == q.address
+	}
+	return &tally{
+		includes: func(socketType, status string) bool {
+			return socketType == q.socketType && (status == "LISTEN" || status == "SYN_RECV" || status == "ESTABLISHED" || status == "CLOSE_WAIT")
+		},
+		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection,
+		asks: func(s *Socket) answer {
+			address := s.Laddr.IP
+			if s.Direction == directionIn && s.Listener == "" {
+				address = anyAddress(s.Proto)
+			}
+			if isHere(s, address) && (s.Status == "LISTEN" || s.isWaiting) {
+				return yes
+			}
+			return no
+		},
+	}
+}
+
+// queues returns the queues of all listeners. Which of several listeners on one
+// port (SO_REUSEPORT) a half-open connection is of, nobody tells: they have them
+// together.
+func (b backlogs) queues(found *counts) (all []queue) {
+	halfOpen := map[string]*queue{} // by where they listen
+	for _, r := range found.rows {
+		values := strings.Split(r.key, keySeparator)
+		if len(values) < 6 {
+			continue
+		}
+		one := queue{socketType: values[1], address: values[2], port: values[3]}
+		one.id, _ = strconv.ParseUint(values[0], 10, 64)
+		one.used, _ = strconv.Atoi(values[4])
+		one.size, _ = strconv.Atoi(values[5])
+		one.size++
+		all = append(all, one)
+		where := strings.Join(values[:4], keySeparator) + keySeparator
+		if halfOpen[where] == nil {
+			half := one
+			half.isHalfOpen, half.used, half.size = true, 0, 0
+			halfOpen[where] = &half
+		}
+		limited := one.size
+		if most := b[one.id].halfMax; most > 0 {
+			limited = min(limited, most)
+		}
+		halfOpen[where].size += limited * r.known
+	}
+	for _, r := range found.rows {
+		if half := halfOpen[r.key]; half != nil {
+			half.used = r.known
+			all = append(all, *half)
+		}
+	}
+	return all
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	stdnet "net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// portSpace is the ports that the kernel picks by itself, and when it takes one
+// again.
+type portSpace struct {
+	name      string        // of the network namespace, "" where there is only one
+	portRange               // net.ipv4.ip_local_port_range, for IPv6 too
+	reserved  []portRange   // net.ipv4.ip_local_reserved_ports
+	reuse     int           // net.ipv4.tcp_tw_reuse: 0 never, 1 always, 2 on loopback; 0 without timestamps
+	delay     time.Duration // how long a connection is in TIME_WAIT before its port is taken again
+}
+
+func (p portSpace) has(port uint32) bool {
+	if !p.portRange.has(port) {
+		return false
+	}
+	for _, reserved := range p.reserved {
+		if reserved.has(port) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p portSpace) size() (ports int) {
+	for port := p.first; port <= p.last; port++ {
+		if p.has(port) {
+			ports++
+		}
+	}
+	return ports
+}
+
+// isFree tells whether connect() takes the port of a connection in TIME_WAIT
+// again (tcp_twsk_unique in net/ipv4/tcp_ipv4.c).
+func (p portSpace) isFree(s *Socket) bool {
+	isLoopback := func(address string) bool { return address == "::1" || strings.HasPrefix(address, "127.") }
+	isReused := p.reuse == 1 || p.reuse == 2 && (isLoopback(s.Laddr.IP) || isLoopback(s.Raddr.IP))
+	return s.Status == "TIME_WAIT" && isReused && timeWait-s.Left > p.delay
+}
+
+// timeWait is how long a connection stays in TIME_WAIT (TCP_TIMEWAIT_LEN in
+// include/net/tcp.h).
+const timeWait = time.Minute
+
+// parsePortSpace reads net.ipv4.ip_local_port_range and
+// net.ipv4.ip_local_reserved_ports.
+func parsePortSpace(limits, reserved string) (portSpace, error) {
+	ports, ok := parsePortRange(strings.Join(strings.Fields(limits), "-"))
+	if !ok {
+		return portSpace{}, fmt.Errorf("net.ipv4.ip_local_port_range is no range: %s", quote(limits))
+	}
+	space := portSpace{portRange: ports}
+	for item := range strings.SplitSeq(reserved, ",") {
+		if reserved == "" {
+			break
+		}
+		ports, ok := parsePortRange(item)
+		if !ok {
+			return portSpace{}, fmt.Errorf("net.ipv4.ip_local_reserved_ports is no list of ports: %s", quote(reserved))
+		}
+		space.reserved = append(space.reserved, ports)
+	}
+	if space.size() == 0 {
+		return portSpace{}, errors.New("net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports leave no ephemeral ports")
+	}
+	return space, nil
+}
+
+// ephemeralPorts judges how far the ports are used up that the kernel picks: for
+// TCP from one local address towards one peer, as a port can be used again for
+// another peer, and for UDP at all.
+type ephemeralPorts map[uint64]portSpace // by network namespace
+
+func (ephemeralPorts) row() limitRow { return limitEphemeral }
+
+// What a port is held by.
+const (
+	heldByBind = "bind" // connect() passes over it, whoever the peer is
+	heldByUDP  = "udp"
+	heldByPeer = "peer"
+)
+
+// holding tells what holds the port of the socket, "" where it is none of the
+// ports, or free for others.
+func (e ephemeralPorts) holding(s *Socket) string {
+	space, isRead := e[s.NetnsID]
+	switch {
+	case !isRead || !space.has(s.Laddr.Port):
+		return ""
+	case isUDP(s.Proto):
+		return heldByUDP
+	case s.Status == statusBound || s.Status == "LISTEN":
+		return heldByBind
+	case s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.Direction == directionIn || space.isFree(s):
+		return ""
+	}
+	return heldByPeer
+}
+
+func (e ephemeralPorts) tally() *tally {
+	return &tally{
+		includes: func(_, status string) bool { return status != "CLOSE" && status != "SYN_RECV" },
+		fields:   fieldLocalAddress | fieldLocalPort | fieldRemoteAddress | fieldRemotePort | fieldNetns | fieldDirection | fieldBound,
+		bounds:   func(netnsID uint64) []bound { return []bound{{ports: []portRange{e[netnsID].portRange}}} },
+		asks: func(s *Socket) answer {
+			if e.holding(s) == "" {
+				return no
+			}
+			return yes
+		},
+		key: func(to []byte, s *Socket) []byte {
+			holding := e.holding(s)
+			to = append(append(to, holding...), keySeparator...)
+			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
+			if holding != heldByPeer {
+				return strconv.AppendUint(to, uint64(s.Laddr.Port), 10)
+			}
+			to = append(append(to, s.Raddr.IP...), keySeparator...)
+			to = append(byRemotePort.append(to, s), keySeparator...)
+			to = append(append(to, s.Laddr.IP...), keySeparator...)
+			return strconv.AppendUint(to, uint64(s.Interface), 10)
+		},
+	}
+}
+
+// figure returns the fullest use of the ports.
+func (e ephemeralPorts) figure(found *counts) figure {
+	var fullest use
+	for id, space := range e { // where nothing holds a port
+		if fullest.size == 0 || space.name < e[fullest.id].name {
+			fullest = use{id: id, size: space.size()}
+		}
+	}
+	for _, each := range e.uses(found) {
+		ours, theirs := each.used*fullest.size, fullest.used*each.size
+		if ours > theirs || ours == theirs && each.text < fullest.text && ours > 0 {
+			fullest = each
+		}
+	}
+	subject := fmt.Sprint(fullest.size) + fullest.text
+	if name := e[fullest.id].name; name != "" {
+		subject += " in " + cleanName(name)
+	}
+	one := limitEphemeral.percentage(float64(fullest.used), float64(fullest.size), subject)
+	one.sockets, one.users = fullest.used, e.tally()
+	isUse, key := one.users.asks, one.users.key
+	one.users.asks = func(s *Socket) answer {
+		if isUse(s) == no || !fullest.isOf(string(key(nil, s))) {
+			return no
+		}
+		return yes
+	}
+	return one
+}
+
+// use is how many ports are gone for whoever wants one.
+type use struct {
+	id         uint64 // of the network namespace
+	used, size int
+	text       string
+	peer       string // the key of the connections to the peer, "" for UDP
+}
+
+// isOf tells whether sockets with the key are among those that use the ports.
+func (u use) isOf(key string) bool {
+	values := strings.SplitN(key, keySeparator, 3)
+	isHere := values[1] == strconv.FormatUint(u.id, 10)
+	return key == u.peer || isHere && (u.peer == "" && values[0] == heldByUDP || u.peer != "" && values[0] == heldByBind)
+}
+
+// uses adds up the ports that are held for everybody, and those for each peer.
+func (e ephemeralPorts) uses(found *counts) (all []use) {
+	forAll, datagrams, sizes := map[uint64]int{}, map[uint64]int{}, map[uint64]int{}
+	for id, space := range e {
+		sizes[id] = space.size()
+	}
+	for _, r := range found.rows {
+		values := strings.SplitN(r.key, keySeparator, 3)
+		id, _ := strconv.ParseUint(values[1], 10, 64)
+		switch values[0] {
+		case heldByBind:
+			forAll[id]++
+		case heldByUDP:
+			datagrams[id]++
+		}
+	}
+	for id, size := range sizes {
+		all = append(all, use{id: id, used: min(datagrams[id], size), size: size, text: " for UDP"})
+		if forAll[id] > 0 {
+			all = append(all, use{id: id, used: min(forAll[id], size), size: size, text: " for any peer", peer: heldByBind})
+		}
+	}
+	for _, r := range found.rows {
+		values := strings.Split(r.key, keySeparator)
+		if values[0] != heldByPeer {
+			continue
+		}
+		id, _ := strconv.ParseUint(values[1], 10, 64)
+		all = append(all, use{
+			id: id, used: min(r.known+forAll[id], sizes[id]), size: sizes[id], peer: r.key,
+			text: " to " + stdnet.JoinHostPort(values[2], values[3]),
+		})
+	}
+	return all
+}
