@@ -42,7 +42,10 @@ func OwnNetwork(t *testing.T) bool {
 	}
 	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
 	child := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.count=1", "-test.timeout=5m")
-	child.Env = append(os.Environ(), ownNetwork+"=1", builtPlugin+"="+build.path)
+	child.Env = append(os.Environ(), ownNetwork+"=1")
+	if build.path != "" {
+		child.Env = append(child.Env, builtPlugin+"="+build.path)
+	}
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if uid := os.Geteuid(); uid != 0 {
 		child.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -100,10 +103,10 @@ type Group struct{ Type, Status string }
 //   - TCP connections in all statuses, those without a process included,
 //   - UDP sockets, bound, connected, and two bound alike,
 //
-// all of it over IPv4, IPv6 and IPv4-mapped addresses. It is meant for a
-// network namespace without other sockets (see OwnNetwork). After a minute the
-// first ones reach the end of their time (TIME_WAIT, FIN_WAIT2). All are closed
-// when the test ends.
+// all of it over IPv4 and, unless IPv6 is off, over IPv6 and IPv4-mapped
+// addresses. It is meant for a network namespace without other sockets (see
+// OwnNetwork). After a minute the first ones reach the end of their time
+// (TIME_WAIT, FIN_WAIT2). All are closed when the test ends.
 func EveryStatus(t testing.TB) map[Group]int {
 	t.Helper()
 	made, open := map[Group]int{}, map[int]bool{}
@@ -112,13 +115,15 @@ func EveryStatus(t testing.TB) map[Group]int {
 			_ = unix.Close(fd)
 		}
 	})
-	for _, network := range []network{
-		{t, made, open, "", netip.MustParseAddr("127.0.0.1")},
-		{t, made, open, "6", netip.MustParseAddr("::1")},
-		{t, made, open, "6", netip.MustParseAddr("::ffff:127.0.0.1")},
-	} {
-		network.everyTCP()
-		network.everyUDP()
+	networks := []network{{t, made, open, "", netip.MustParseAddr("127.0.0.1")}}
+	if _, err := os.Stat("/proc/thread-self/net/tcp6"); err == nil {
+		networks = append(networks,
+			network{t, made, open, "6", netip.MustParseAddr("::1")},
+			network{t, made, open, "6", netip.MustParseAddr("::ffff:127.0.0.1")})
+	}
+	for _, n := range networks {
+		n.everyTCP()
+		n.everyUDP()
 	}
 	var found map[Group]int
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
