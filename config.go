@@ -66,7 +66,7 @@ func parseArguments(line []string) (*Config, error) {
 	case c.Help || c.Version:
 		return c, nil
 	case flags.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(flags.Arg(0)))
+		return nil, argumentError(flags.Arg(0))
 	}
 	p := argumentParser{c, flags, flags.Changed("test")}
 	for _, step := range []struct {
@@ -86,6 +86,7 @@ func parseArguments(line []string) (*Config, error) {
 		{"warning", func() error { return p.thresholds("warning", &c.Levels.warning) }},
 		{"critical", func() error { return p.thresholds("critical", &c.Levels.critical) }},
 		{"test", p.recording},
+		{"", p.emptiness},
 	} {
 		if err := step.read(); err != nil && step.flag != "" {
 			return nil, fmt.Errorf("--%s: %w", step.flag, err)
@@ -116,12 +117,26 @@ func errOnlyLinux(what string) error {
 }
 
 func (p argumentParser) timeout() error {
-	seconds, _ := p.flags.GetInt64("timeout")
-	if seconds < 1 || seconds > math.MaxInt32 {
-		return fmt.Errorf("%d is not possible, use 1 to %d seconds", seconds, math.MaxInt32)
+	typed, _ := p.flags.GetString("timeout")
+	patience, err := parseDuration(typed)
+	if err != nil || patience%time.Second != 0 || patience < time.Second || patience > math.MaxInt32*time.Second {
+		return fmt.Errorf("%s is not possible, use 1 to %d seconds", quote(typed), math.MaxInt32)
 	}
-	p.Timeout = time.Duration(seconds) * time.Second
+	p.Timeout = patience
 	return nil
+}
+
+// parseDuration reads a duration as Go writes it, days, or a plain number of
+// seconds, in which Icinga 2 gives what was written as 5m.
+func parseDuration(text string) (time.Duration, error) {
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		number, err := strconv.ParseFloat(days, 64)
+		return time.Duration(number * 24 * float64(time.Hour)), err
+	}
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		text += "s"
+	}
+	return time.ParseDuration(text)
 }
 
 func (p argumentParser) types() (err error) {
@@ -143,24 +158,31 @@ func (p argumentParser) statuses() (err error) {
 }
 
 // parseNames returns the canonical names of the items, each once, in the
-// order given; none for all.
+// order given; none for all. Excluded ones are taken from all choices.
 func parseNames(lists []string, what string, choices []string, canonical func(string) (string, bool)) (chosen []string, err error) {
 	isAll := false
+	var excluded []string
 	for _, item := range splitLists(lists) {
-		name, known := canonical(item)
+		text, isExcluded := cutExclusion(item)
+		name, known := canonical(text)
 		switch {
 		case strings.EqualFold(item, "all"):
 			isAll = true
 		case !known:
 			return nil, fmt.Errorf("unknown %s %s: use all, %s", what, quote(item), strings.ToLower(strings.Join(choices, ", ")))
+		case isExcluded:
+			excluded = append(excluded, name)
 		case !slices.Contains(chosen, name):
 			chosen = append(chosen, name)
 		}
 	}
+	if len(excluded) > 0 && (isAll || len(chosen) == 0) {
+		chosen, isAll = choices, false
+	}
 	if isAll {
 		return nil, nil
 	}
-	return chosen, nil
+	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return slices.Contains(excluded, name) }), nil
 }
 
 func (p argumentParser) grouping() error {
@@ -237,10 +259,10 @@ func (p argumentParser) minIdle() error {
 		return nil
 	}
 	q := &p.Question
-	idle, err := time.ParseDuration(typed)
+	idle, err := parseDuration(typed)
 	switch {
 	case err != nil || idle <= 0:
-		return fmt.Errorf("%s is not a duration: use one above 0 such as 90s, 5m or 1h30m", quote(typed))
+		return fmt.Errorf("%s is not a duration: use one above 0 such as 90s, 5m or 1d", quote(typed))
 	case idle > longestIdle:
 		return fmt.Errorf("%s is more than the kernel counts: use at most %dh", quote(typed), longestIdle/time.Hour)
 	case !p.onLiveLinux():
@@ -281,7 +303,7 @@ func (p argumentParser) source() error {
 }
 
 func (p argumentParser) zero() error {
-	if isAsked, _ := p.flags.GetBool("zero"); !isAsked {
+	if p.Levels.isZero, _ = p.flags.GetBool("zero"); !p.Levels.isZero {
 		return nil
 	}
 	if !p.Levels.by.isPlain() {
@@ -325,6 +347,8 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 		}
 		if p.Levels.by.isWhole(key) {
 			p.name(key)
+		} else {
+			p.Levels.parts = append(p.Levels.parts, key)
 		}
 		return p.Question.checkKey(p.Levels.by, key, text, of)
 	})
@@ -334,6 +358,14 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 		}
 	}
 	return err
+}
+
+// emptiness decides whether a range for all groups judges that there is none: not
+// with the flags of the check that this one replaces alone, which is OK then.
+func (p argumentParser) emptiness() error {
+	isOurs := len(p.Question.Filters) > 0 || p.flags.Changed("by") || p.Question.MinIdle > 0 || p.Netns != netnsSelf
+	p.Levels.isJudgedEmpty = isOurs || len(p.Levels.named)+len(p.Levels.parts) > 0
+	return nil
 }
 
 func (p argumentParser) recording() (err error) {

@@ -35,7 +35,7 @@ var statuses = []string{
 // otherSpellings maps what some systems write to the canonical name.
 var otherSpellings = map[string]string{
 	"CLOSED": "CLOSE", "DELETE": "DELETE_TCB", "FIN_WAIT_1": "FIN_WAIT1", "FIN_WAIT_2": "FIN_WAIT2",
-	"SYN_RECEIVED": "SYN_RECV", "SYN_RCVD": "SYN_RECV",
+	"SYN_RECEIVED": "SYN_RECV", "SYN_RCVD": "SYN_RECV", "ESTAB": "ESTABLISHED", "LISTENING": "LISTEN",
 }
 
 // canonicalStatus returns the canonical name for any spelling of a status, and

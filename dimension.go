@@ -33,10 +33,10 @@ type dimension struct {
 
 var (
 	byType = &dimension{name: "type",
-		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)6?`, parse: knownType}
+		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
 	byStatus = &dimension{name: "status",
 		text: func(s *Socket) *string { return &s.Status }, pattern: statusPattern(), parse: canonicalStatus}
-	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; a leading ! excludes, here and below",
+	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, here and below",
 		text: func(s *Socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
 	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
 		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseUserName, item: userItem, isFree: true}
@@ -67,7 +67,8 @@ var dimensions = []*dimension{
 	byUnit, byDirection,
 }
 
-const addressPattern = `\[?[0-9a-f:.]+\]?|[*?-]`
+// addressPattern matches an address as it is in texts or in labels.
+const addressPattern = `\[?[0-9a-f:.]+\]?|[0-9a-f]+(?:-[0-9a-f]+){7}|[*?-]`
 
 // statusPattern matches every spelling of every status, the longest first.
 func statusPattern() string {
@@ -205,7 +206,7 @@ func (g grouping) text(key string) string {
 func (g grouping) label(key string) string {
 	labels := g.values(key)
 	for i, value := range labels {
-		labels[i] = fullAddress(g[i].shown(value))
+		labels[i] = labelOf(g[i].shown(value))
 	}
 	return strings.Join(labels, "_")
 }
@@ -218,18 +219,19 @@ func (d *dimension) shown(value string) string {
 	return value
 }
 
-// fullAddress writes an IPv6 address without ::, which Icinga 2 takes for the
-// prefix of all labels that follow (check_multi's format).
-func fullAddress(value string) string {
+// labelOf returns a value as a part of a label that every reader takes: without
+// blanks, and an IPv6 address in full with dashes. Icinga 2 takes :: for the
+// prefix of all labels that follow (check_multi's format), others cut at a colon.
+func labelOf(value string) string {
 	address, err := netip.ParseAddr(value)
-	if err != nil || !strings.Contains(value, "::") {
-		return value
+	if err != nil || address.Is4() {
+		return strings.ReplaceAll(value, " ", "_")
 	}
 	var words []string
 	for bytes := address.AsSlice(); len(bytes) > 0; bytes = bytes[2:] {
 		words = append(words, strconv.FormatUint(uint64(binary.BigEndian.Uint16(bytes)), 16))
 	}
-	return strings.Join(words, ":")
+	return strings.Join(words, "-")
 }
 
 // mark returns what tells a group from others with the same label. It is the
@@ -287,7 +289,7 @@ func (g grouping) parse(name string) (key string, ok bool) {
 }
 
 func knownType(spelling string) (name string, known bool) {
-	name = strings.ToLower(spelling)
+	name = strings.TrimSuffix(strings.ToLower(spelling), "4")
 	return name, slices.Contains(socketTypes, name)
 }
 
@@ -321,7 +323,7 @@ func parseAddress(text string) (value string, ok bool) {
 	if text == "*" { // lsof has it for any
 		return text, true
 	}
-	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	address, err := netip.ParseAddr(strings.ReplaceAll(strings.Trim(text, "[]"), "-", ":"))
 	return usualAddress(address), err == nil && address.Zone() == ""
 }
 

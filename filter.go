@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	stdnet "net"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -171,11 +174,25 @@ type filterItem struct {
 	matches func(*Socket) bool
 }
 
-// parseFilter reads a list of items. A leading ! excludes one.
+// cutExclusion cuts off what excludes an item: not: or !, which NRPE and Nagios
+// take for themselves.
+func cutExclusion(item string) (text string, isExcluded bool) {
+	if text, isExcluded = strings.CutPrefix(item, "not:"); isExcluded {
+		return text, true
+	}
+	return strings.CutPrefix(item, "!")
+}
+
+// parseFilter reads a list of items, which may be excluded.
 func parseFilter(d *dimension, lists []string) (filter, error) {
 	f := filter{dimension: d, typed: strings.Join(lists, ",")}
+	for _, list := range lists {
+		if strings.HasPrefix(list, " ") {
+			return filter{}, fmt.Errorf("there is a blank in front of %s: leave it out, and write not: to exclude something (NRPE and Nagios cut at a !)", quote(strings.TrimSpace(list)))
+		}
+	}
 	for _, typed := range splitLists(lists) {
-		text, isExcluded := strings.CutPrefix(typed, "!")
+		text, isExcluded := cutExclusion(typed)
 		matches, err := d.item(text)
 		if err != nil {
 			return filter{}, err
@@ -234,6 +251,9 @@ func portItem(port func(*Socket) *uint32) func(string) (func(*Socket) bool, erro
 func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, error) {
 	return func(typed string) (func(*Socket) bool, error) {
 		network, err := parseNetwork(typed)
+		if address, port, fault := stdnet.SplitHostPort(typed); err != nil && fault == nil && port != "" {
+			err = fmt.Errorf("%s has a port: give the address %s here, and the port to the flag for ports", quote(typed), quote(address))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -274,6 +294,12 @@ const maxComm = 15
 // as it is shown, or the letters that the kernel keeps of it.
 func processItem(text string) (func(*Socket) bool, error) {
 	isName, err := nameMatcher(text)
+	if _, fault := strconv.Atoi(text); fault == nil {
+		err = fmt.Errorf("%s is a process id: use the name of the process", quote(text))
+	}
+	if base := path.Base(text); strings.HasPrefix(text, "/") {
+		err = fmt.Errorf("%s is a path: use the name of the process, %s", quote(text), quote(base))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,11 @@ import (
 
 const programName = "check_network_connections"
 
+// recommended are the thresholds that fit most Linux hosts: a leak shows in
+// CLOSE_WAIT before anything fails, and limits are what fails. docs/thresholds.md
+// has the reasons.
+const recommended = "-w close_wait=50,limits=80 -c close_wait=500,limits=95"
+
 // newFlags returns the flags. Those without a check of their own are bound to
 // the configuration.
 //
@@ -19,6 +24,7 @@ func newFlags(c *Config) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(programName, pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.Usage = func() {}
+	flags.SetNormalizeFunc(wholeName)
 	flags.StringArray("conn-type", nil, "Count only sockets of this `TYPE`: all (default), "+strings.Join(socketTypes, ", "))
 	flags.StringArray("conn-status", nil, "Count only sockets in this `STATUS`: all (default), "+
 		strings.ToLower(strings.Join(statusesOf("linux"), ", ")))
@@ -31,15 +37,15 @@ func newFlags(c *Config) *pflag.FlagSet {
 			flags.StringArray(d.name, nil, d.help)
 		}
 	}
-	flags.String("min-idle", "", "Count only TCP connections without traffic for this `DURATION` (90s, 5m); Linux")
+	flags.String("min-idle", "", "Count only TCP connections without data for this `DURATION` (90s, 5m, 1d); keepalive probes are no data; Linux")
 	flags.StringVar(&c.Netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
-	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: netlink (Linux), gopsutil, or auto for the best that works")
+	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works (default), "+strings.Join(sources[1:], ", "))
 	flags.Bool("zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
 	flags.BoolVar(&c.NoDetails, "no-details", false, "Do not say who holds the sockets of a group in violation, and where they go")
 	flags.BoolVar(&c.AlwaysOK, "always-ok", false, "Exit with 0 whatever was found")
 	flags.BoolVar(&c.NoPerfdata, "no-perfdata", false, "Print no performance data")
 	flags.String("test", "", "Judge a recording instead of the live system: `STDOUT[,STDERR[,RETC]]`, two files and an exit code")
-	flags.Int64P("timeout", "t", 30, "Give up with UNKNOWN after this many `SECONDS`")
+	flags.StringP("timeout", "t", "30", "Give up with UNKNOWN after this many `SECONDS`")
 	flags.BoolVarP(&c.Verbose, "verbose", "v", false, "Say how many sockets were counted, and how")
 	flags.BoolVarP(&c.Debug, "debug", "d", false, "Say on standard error what was done, with a stack trace where the check fails")
 	flags.BoolVarP(&c.Version, "version", "V", false, "Print the version and exit with 3")
@@ -57,19 +63,89 @@ Flags:
 A RANGE is [@][start:][end] as in the Monitoring Plugins guidelines: 10 alerts
 below 0 and above 10, 10: below 10, ~:10 above 10, 10:20 outside of 10 to 20,
 @10:20 inside. GROUP= narrows it to a type (udp=50), a status (close_wait=10),
-both (tcp_close_wait=10), the sum of all groups (total=20000) or the percentage
-of ephemeral ports in use towards one peer (ephemeral=80, Linux); the most
-specific range applies. Separate the items of a list by commas, or repeat the
-flag.
+both (tcp_close_wait=10) or the sum of all groups (total=20000). The most
+specific range applies, and one for a status holds for each type by itself.
+On Linux limits=80 is a percentage of everything at which connections fail:
+ephemeral ports, the backlog of listeners, conntrack, orphans, TCP memory, open
+files. Each can be named alone (ephemeral=90), timewait only so. Separate the
+items of a list by commas, or repeat the flag.
 
 Examples:
   check_network_connections
-  check_network_connections -w 2000,close_wait=10,time_wait=5000 -c close_wait=50,total=20000
-  check_network_connections --by status --conn-status listen --local-port 443 -c listen=1:
+  check_network_connections ` + recommended + `
+  check_network_connections --conn-status listen --local-port 443 -c 1:
   check_network_connections --by process,status --conn-status close_wait -w 10
 
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `
+}
+
+// wholeName returns the name of a flag for a unique beginning of it, as plugins in
+// C and in Python take them too.
+func wholeName(flags *pflag.FlagSet, typed string) pflag.NormalizedName {
+	var found []string
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if strings.HasPrefix(flag.Name, typed) {
+			found = append(found, flag.Name)
+		}
+	})
+	if len(found) == 1 && typed != "" {
+		return pflag.NormalizedName(found[0])
+	}
+	return pflag.NormalizedName(typed)
+}
+
+// otherNames are those that people try first.
+var otherNames = map[string]string{
+	"port": "local-port", "dport": "remote-port", "sport": "local-port", "address": "local-address", "host": "remote-address", "peer": "remote-address",
+	"group-by": "by", "groupby": "by", "state": "conn-status", "conn-state": "conn-status", "status": "conn-status", "type": "conn-type", "proto": "conn-type",
+	"program": "process", "name": "process", "owner": "user", "service": "unit", "container": "unit", "namespace": "netns", "idle": "min-idle",
+	"perfdata": "no-perfdata", "details": "no-details", "ok": "always-ok",
+}
+
+// suggestion returns what an unknown flag may have been meant to be.
+func suggestion(typed string) string {
+	best, distance := otherNames[typed], 3 // as many letters may be wrong, less one
+	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) {
+		if d := editDistance(typed, flag.Name); best == "" && d < distance {
+			best = flag.Name
+		}
+	})
+	if best == "" {
+		return ": see --help"
+	}
+	return ": did you mean --" + best + "?"
+}
+
+// editDistance returns how many letters must be changed, added or left out to
+// make one word of another (Levenshtein).
+func editDistance(from, to string) int {
+	costs := make([]int, len(to)+1)
+	for j := range costs {
+		costs[j] = j
+	}
+	for i := range len(from) {
+		diagonal := costs[0]
+		costs[0] = i + 1
+		for j := range len(to) {
+			above := costs[j+1]
+			changed := diagonal
+			if from[i] != to[j] {
+				changed++
+			}
+			costs[j+1] = min(changed, above+1, costs[j]+1)
+			diagonal = above
+		}
+	}
+	return costs[len(to)]
+}
+
+// argumentError says what an argument that belongs to no flag may be.
+func argumentError(argument string) error {
+	if strings.Contains(argument, "=") {
+		return fmt.Errorf("unexpected argument %s: write lists without a blank after the comma", quote(argument))
+	}
+	return fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(argument))
 }
 
 // flagError says what pflag found, without the names of Go functions and types.
@@ -80,12 +156,12 @@ func flagError(err error) error {
 		invalid *pflag.InvalidValueError
 	)
 	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedName() == "H":
+		return errors.New("there is no -H: the check looks at this host only, leave it out")
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return fmt.Errorf("unknown flag %s: see --help", quote("-"+unknown.GetSpecifiedName()))
 	case errors.As(err, &unknown):
-		flag := "--" + unknown.GetSpecifiedName()
-		if unknown.GetSpecifiedShortnames() != "" {
-			flag = "-" + unknown.GetSpecifiedName()
-		}
-		return fmt.Errorf("unknown flag %s: see --help for those that there are", quote(flag))
+		return fmt.Errorf("unknown flag %s%s", quote("--"+unknown.GetSpecifiedName()), suggestion(unknown.GetSpecifiedName()))
 	case errors.As(err, &missing):
 		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
 	case errors.As(err, &invalid):

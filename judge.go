@@ -54,6 +54,9 @@ type levels struct {
 	by                grouping
 	warning, critical Thresholds
 	named             []string // the keys of groups that are reported also without a socket
+	parts             []string // the keys of types and statuses that thresholds name
+	isZero            bool     // every group is reported, always in the same order
+	isJudgedEmpty     bool     // a range for all groups judges also that there is none
 }
 
 // names tells whether a threshold is for the name.
@@ -65,8 +68,10 @@ func (l levels) names(name string) bool {
 type results struct {
 	groups          []group
 	limits          []figure
-	total           figure // without a label where no threshold names it
-	sockets, hidden int    // in all groups
+	absent          []figure // types and statuses of which there is no socket, where that is not OK
+	empty           figure   // that there is nothing at all
+	total           figure   // without a label where no threshold names it
+	sockets, hidden int      // in all groups
 }
 
 // verdict returns the verdict on everything together.
@@ -77,7 +82,10 @@ func (r *results) verdict() (all verdict) {
 	for _, l := range r.limits {
 		all = all.worse(l.verdict)
 	}
-	return all.worse(r.total.verdict)
+	for _, a := range r.absent {
+		all = all.worse(a.verdict)
+	}
+	return all.worse(r.empty.verdict).worse(r.total.verdict)
 }
 
 // judge returns the verdicts on the groups, and on the limits with what was
@@ -85,6 +93,10 @@ func (r *results) verdict() (all verdict) {
 func (l levels) judge(found *counts, limits []limit, used counter) *results {
 	r := &results{groups: l.judgeGroups(found)}
 	r.sockets, r.hidden = found.sum()
+	r.absent = l.judgeAbsent(r)
+	if len(r.groups) == 0 && l.isJudgedEmpty {
+		r.empty.verdict = judge(l.warning.first(""), l.critical.first(""), 0, 0)
+	}
 	for _, each := range limits {
 		var users *counts
 		if each.tally() != nil {
@@ -121,6 +133,31 @@ func (l levels) judgeGroups(found *counts) []group {
 	}
 	slices.SortFunc(groups, l.by.compare)
 	return groups
+}
+
+// judgeAbsent returns the types and statuses that a threshold names, where no
+// socket has them and that is not OK.
+func (l levels) judgeAbsent(r *results) (all []figure) {
+	for _, part := range l.parts {
+		isPresent := func(g group) bool {
+			values := l.by.values(g.key)
+			for i, value := range l.by.values(part) {
+				if value != "" && value != values[i] {
+					return false
+				}
+			}
+			return true
+		}
+		if slices.ContainsFunc(r.groups, isPresent) {
+			continue
+		}
+		label := strings.ReplaceAll(part, keySeparator, "")
+		one := figure{text: strings.ReplaceAll(label, "_", " ") + ": 0", label: label, warning: l.warning.first(folded(label)), critical: l.critical.first(folded(label))}
+		if one.verdict = judge(one.warning, one.critical, 0, 0); one.most != check.OK {
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // addNamed marks the groups that are named, and adds those without a socket.

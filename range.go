@@ -18,7 +18,9 @@ func parseRange(text string) (check.Threshold, error) {
 	refuse := func(fault string) (check.Threshold, error) {
 		return check.Threshold{}, fmt.Errorf("range %s: %s", quote(text), fault)
 	}
-	rest, inside := strings.CutPrefix(text, check.RangeStartSymbol)
+	// A backslash stands in front of ranges that begin with a dash, for parsers
+	// that would take those for flags.
+	rest, inside := strings.CutPrefix(strings.TrimPrefix(text, `\`), check.RangeStartSymbol)
 	if text == "" {
 		return refuse("it is empty, a range is [@][start:][end]")
 	}
@@ -33,9 +35,13 @@ func parseRange(text string) (check.Threshold, error) {
 	if !hasStart {
 		start, end = "", rest
 	}
+	if strings.HasPrefix(text, "/") && hasStart {
+		return refuse("the shell has replaced the ~, put the range in quotes")
+	}
 	if _, leftover, more := strings.Cut(end, check.RangeSeparatorSymbol); more {
 		return refuse(quote(check.RangeSeparatorSymbol+leftover) + " is left over")
 	}
+	start, end = strings.TrimSpace(start), strings.TrimSpace(end)
 	var err error
 	if start == check.NegativeInfinitySymbol {
 		threshold.Lower = check.NegInf

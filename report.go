@@ -101,6 +101,9 @@ func (p page) render(n int) string {
 	for _, g := range p.groups[:n] {
 		p.addGroup(g)
 	}
+	if p.config.Levels.isZero {
+		p.fixOrder(p.groups[:n])
+	}
 	if rest := p.groups[n:]; len(rest) > 0 {
 		known, more := 0, 0
 		for _, g := range rest {
@@ -114,7 +117,7 @@ func (p page) render(n int) string {
 			p.texts = append(p.texts, text)
 		}
 	}
-	for _, i := range p.limits {
+	for _, i := range slices.Concat(p.absent, p.limits) {
 		p.add(i)
 	}
 	if text, isNeeded := summary(p.limits); isNeeded {
@@ -125,7 +128,7 @@ func (p page) render(n int) string {
 	}
 	text := strings.Join(p.texts, ", ")
 	if len(p.texts) == 0 {
-		text = nothingText(&p.config.Question)
+		text = nothingText(&p.config.Question) + p.empty.stateText()
 	}
 	if p.config.AlwaysOK {
 		text += " (always ok)"
@@ -155,9 +158,7 @@ func (p *page) addGroup(g group) {
 
 // add adds a text, and performance data where the value is certain.
 func (p *page) add(i figure) {
-	if i.least != check.OK {
-		i.text += " [" + i.least.String() + "]" + i.blame
-	}
+	i.text += i.stateText()
 	if !i.isQuiet || i.least != check.OK {
 		p.texts = append(p.texts, i.text)
 	}
@@ -172,6 +173,28 @@ func (p *page) add(i figure) {
 		Crit:  perfdataRange(i.critical),
 		Min:   0,
 		Max:   i.max,
+	})
+}
+
+// stateText returns what stands behind a value that is not OK.
+func (i figure) stateText() string {
+	if i.least == check.OK {
+		return ""
+	}
+	return " [" + i.least.String() + "]" + i.blame
+}
+
+// fixOrder brings the performance data of the groups into the order of types and
+// statuses: PNP4Nagios stores by position.
+func (p *page) fixOrder(groups []group) {
+	order := map[*check.Perfdata]group{}
+	for i, g := range groups {
+		order[p.perfdata[i]] = g
+	}
+	slices.SortFunc(p.perfdata, func(a, b *check.Perfdata) int {
+		first, second := order[a], order[b]
+		first.known, second.known = 0, 0
+		return p.config.Levels.by.compare(first, second)
 	})
 }
 
@@ -201,10 +224,14 @@ func nothingText(q *Question) string {
 // notes returns what is to be said about the reading besides the counts.
 func notes(config *Config, found reading, spots blindSpots, duration string) []string {
 	var lines []string
+	known, _ := found.counts[0].sum()
 	for _, spot := range spots {
 		if spot.dimension == byProcess && spot.sockets > 0 && config.Recording == nil {
 			lines = append(lines, spot.text())
 		}
+	}
+	if zero := judge(config.Levels.warning.first(""), config.Levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.Levels.isJudgedEmpty {
+		lines = append(lines, "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero")
 	}
 	if !config.Verbose {
 		if len(found.failures) > 0 && slices.Contains(found.sources, sourceGopsutil) {
@@ -215,8 +242,10 @@ func notes(config *Config, found reading, spots blindSpots, duration string) []s
 	if slices.Contains(found.sources, sourceTotals) {
 		found.sources = slices.DeleteFunc(found.sources, func(name string) bool { return name == sourceNetlink })
 	}
-	sockets, _ := found.counts[0].sum()
-	note := fmt.Sprintf("%d sockets counted, read from %s in %s", sockets, cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
+	if w, c := config.Levels.warning.first(""), config.Levels.critical.first(""); w != nil && c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
+		lines = append(lines, "WARNING is never reached: the range of CRITICAL lies within that of WARNING")
+	}
+	note := fmt.Sprintf("%d sockets counted, read from %s in %s", known, cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
 	var reasons []string
 	for _, f := range found.failures {
 		reason := fmt.Sprintf("%s %s: %s", f.source, f.dump, f.err)

@@ -18,7 +18,11 @@ const maxRunes = 200
 // it was typed, but for what is harmful there.
 func quote(value string) string { return `"` + asTyped(value) + `"` }
 
-func asTyped(value string) string { return cleaned(value, "|<>&\"\\`") }
+// asTyped returns a value from the command line fit for a message. Brackets that
+// could be markup are shown as ones that cannot.
+func asTyped(value string) string {
+	return cleaned(strings.NewReplacer("<", "‹", ">", "›").Replace(value), "|&\"\\`")
+}
 
 // printable returns a text from outside as harmless text in one line: it cannot
 // end the line, begin performance data, look like another item or like markup,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,9 @@ type Thresholds map[string]check.Threshold
 // empty. The totalGroup and the names of limits come as they are.
 func parseThresholds(items []string, by grouping, named func(key, text string) error) (Thresholds, error) {
 	thresholds := Thresholds{}
+	if len(items) == 1 && slices.Contains([]string{"", "=", "none"}, strings.ToLower(items[0])) {
+		return thresholds, nil // what monitoring systems give for a variable that is not set
+	}
 	for _, item := range items {
 		name, text, isNamed := cutLast(item, "=")
 		if !isNamed {
@@ -46,7 +50,7 @@ func parseThresholds(items []string, by grouping, named func(key, text string) e
 		target := by.foldedName(key, name)
 		switch _, isThere := thresholds[target]; {
 		case isThere && !isNamed:
-			return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE", quote(text))
+			return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE (-w is for WARNING, -c for CRITICAL)", quote(text))
 		case isThere:
 			return nil, fmt.Errorf("the group %s is given twice", quote(name))
 		}
@@ -56,11 +60,14 @@ func parseThresholds(items []string, by grouping, named func(key, text string) e
 }
 
 // explain says how to write a range for a group where a name stands in its
-// place: close_wait:10 or close_wait.
+// place: close_wait:10, close_wait>10 or close_wait.
 func (g grouping) explain(err error, text string) error {
-	start, _, _ := strings.Cut(text, check.RangeSeparatorSymbol)
-	if _, fault := g.parseGroup(start); fault == nil && g.isPlain() {
-		return fmt.Errorf("%w; a range for a group is GROUP=RANGE, as in %s=10", err, strings.ToLower(start))
+	name, rest := text, ""
+	if i := strings.IndexAny(text, ":<>"); i >= 0 {
+		name, rest = text[:i], strings.TrimLeft(text[i:], ":<>=")
+	}
+	if _, fault := g.parseGroup(name); fault == nil && g.isPlain() {
+		return fmt.Errorf("%w; a range for a group is GROUP=RANGE, as in %s=%s", err, strings.ToLower(name), cmp.Or(printable(rest), "10"))
 	}
 	return err
 }
@@ -95,9 +102,17 @@ func (g grouping) parseGroup(name string) (key string, err error) {
 	case name == "":
 		return "", errors.New("the name of a group is empty")
 	case !ok || isPart:
-		return "", fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each", quote(name), g.names(","))
+		return "", fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each%s", quote(name), g.names(","), g.advice(part))
 	}
 	return key, nil
+}
+
+// advice says how a type or a status can be judged with another grouping.
+func (g grouping) advice(part string) string {
+	if part == "" || g.has(byType) || g.has(byStatus) {
+		return ""
+	}
+	return ", or give the status or the type to --conn-status or --conn-type and leave out GROUP="
 }
 
 // parsePart reads a type or a status alone, and leaves the other values open.
@@ -110,8 +125,9 @@ func (g grouping) parsePart(name string) (key string, ok bool) {
 		}
 		if index := slices.Index(g, d); index >= 0 {
 			values[index] = value
+			return strings.Join(values, keySeparator), true
 		}
-		return strings.Join(values, keySeparator), true
+		return value, true
 	}
 	return "", false
 }
