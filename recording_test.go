@@ -126,6 +126,9 @@ func recordingOfTexts(t testing.TB, texts ...string) string {
 	t.Helper()
 	var rows []map[string]any
 	for i, text := range texts {
+		if len(texts) > 1 {
+			text = strconv.Itoa(i) + text // so that each has a label of its own
+		}
 		address := map[string]any{"ip": text, "port": 2_000_000_000 + i}
 		rows = append(rows,
 			map[string]any{"family": 2, "type": 1, "localaddr": address, "remoteaddr": address, "status": text, "uids": []int{-i}, "pid": -i},
@@ -141,7 +144,7 @@ func recordingOfTexts(t testing.TB, texts ...string) string {
 
 func TestWhateverARecordingHoldsIsPrintedHarmlessly(t *testing.T) {
 	all := recordingOfTexts(t, outsideTexts...)
-	for _, arguments := range []string{"--by type", "--by user,type -w total=0", "--by process,local-address,local-port,remote-port -w total=0 -v"} {
+	for _, arguments := range []string{"", "--by user,status -w total=0", "--by process,local-address,local-port,remote-port -w total=0 -v"} {
 		output, code := reply(append(strings.Fields(arguments), "--test", all)...)
 		if mustBeHarmless(t, output, 3*len(outsideTexts)); code == 3 {
 			t.Errorf("%s: %s", arguments, output)

@@ -13,9 +13,10 @@ import (
 // The forms of an item in a first line. What others have chosen has nothing in
 // it that could end an item or begin another one.
 var (
-	groupItem = regexp.MustCompile(`^[^,;=|'"` + "`" + `<>&\\{}$]+: ([0-9]+)( \[(?:WARNING|CRITICAL)\])?( \(\+[0-9]+ more: [0-9]+\))?$`)
+	groupItem = regexp.MustCompile(`^[^,;=|'"` + "`" + `<>&\\{}$]+: ([0-9]+)(?: to [0-9]+)?( \[(?:WARNING|CRITICAL)\])?( \(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\))?$`)
 	portsItem = regexp.MustCompile(`^ephemeral ports: ([0-9]+)% of [0-9]+( to [0-9a-f:.\[\]]+:[0-9]+)?( in [^,;=|'"` + "`" + `<>&\\{}$\[\]]+)?( \[(?:WARNING|CRITICAL)\])?$`)
-	restItem  = regexp.MustCompile(`^\(\+[0-9]+ more: [0-9]+\)$`)
+	uncertain = regexp.MustCompile(`: [0-9]+ to [0-9]+(?: |$)`)
+	restItem  = regexp.MustCompile(`^\(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\)$`)
 	firstPart = regexp.MustCompile(`^\[(OK|WARNING|CRITICAL|UNKNOWN)\] - `)
 )
 
@@ -84,7 +85,7 @@ func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 		switch {
 		case value == nil:
 			return fmt.Errorf("%.300q is no item in %.300q", item, text)
-		case !hasPerfdata:
+		case !hasPerfdata || uncertain.MatchString(item): // what is not certain is not emitted
 			continue
 		case len(metrics) == 0:
 			return fmt.Errorf("%.300q has no performance data", item)
