@@ -63,12 +63,12 @@ func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 func TestHiddenProcessesAreToldWithEveryVerdict(t *testing.T) {
 	const note = "\n2 sockets belong to processes that this user may not see (?): "
 	from := made(socketsOf("3 tcp LISTEN web", "2 tcp LISTEN ?"))
-	for arguments, isTold := range map[string]bool{
+	for arguments, mustTell := range map[string]bool{
 		"--by process": true, "--process web -w 100": true, "--by process -w 2 --no-details": true,
 		"": false, "-w 100": false, "--by user": false, "--process ?": true,
 	} {
 		output, code := replyTo(t, from, strings.Fields(arguments)...)
-		if code == 3 || strings.Contains(output, note) != isTold {
+		if code == 3 || strings.Contains(output, note) != mustTell {
 			t.Errorf("%s: got %d %s", arguments, code, output)
 		}
 	}

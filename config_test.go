@@ -3,7 +3,6 @@ package main
 import (
 	"math/big"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,23 +150,6 @@ func TestWhatIsTakenIsKept(t *testing.T) {
 	}
 	if c := configOf(t); c.Timeout != 30*time.Second || c.Top != 10 || c.Levels.by.names(",") != "type,status" || c.Netns != netnsSelf || c.Source != sourceAuto || c.Recording != nil {
 		t.Errorf("got %+v", c)
-	}
-}
-
-// Two names for one id are one user.
-func TestThresholdTakesAUsersIDForTheFirstName(t *testing.T) {
-	first, isKnown := userName(0)
-	if !isKnown {
-		t.Skip("no user has the id 0 on this system")
-	}
-	for _, typed := range []string{"0", "00", first} {
-		c := configOf(t, "--by", "user", "--user", typed, "-w", typed+"=5")
-		if !slices.Equal(c.Levels.named, []string{first}) || c.Levels.warning[folded(first)].Upper != 5 {
-			t.Errorf("%s: got %v %v", typed, c.Levels.named, c.Levels.warning)
-		}
-	}
-	if _, err := parseArguments([]string{"--by", "user", "-w", "0=5," + first + "=6"}); err == nil || err.Error() != `--warning: the group `+quote(first)+` is given twice` {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -203,6 +203,10 @@ func TestUserIsReadByIDOrName(t *testing.T) {
 		}
 	}
 	for _, typed := range []string{"0", first} {
+		// With a filter on the same user, too, it is a group that there can be.
+		if _, err := parseArguments([]string{"--by", "user", "--user", typed, "-w", "0=5," + first + "=6"}); err == nil || err.Error() != "--warning: the group "+quote(first)+" is given twice" {
+			t.Errorf("%s: got %v", typed, err)
+		}
 		output, _ := replyTo(t, socketsOf("3 tcp LISTEN - "+first, "tcp LISTEN - nobody"), "--by", "user", "-w", typed+"=2", "--no-details")
 		if want := first + ": 3 [WARNING], nobody: 1"; textOf(output) != want {
 			t.Errorf("-w %s=2: got %s", typed, output)
@@ -248,11 +252,11 @@ func mustBeHarmless(t testing.TB, output string, sockets int) []metric {
 }
 
 func TestWhateverANameHoldsItIsOneGroup(t *testing.T) {
-	for _, dimension := range append(outsideDimensions, "status") {
+	for _, by := range append(outsideDimensions, "status") {
 		for _, text := range outsideTexts {
-			output, code := replyTo(t, outsideSockets(text), "--by", dimension, "-w", "0", "-v")
+			output, code := replyTo(t, outsideSockets(text), "--by", by, "-w", "0", "-v")
 			if metrics := mustBeHarmless(t, output, 1); len(metrics) != 1 || code != 1 {
-				t.Errorf("by %s, %.50q: %d %s", dimension, text, code, output)
+				t.Errorf("by %s, %.50q: %d %s", by, text, code, output)
 			}
 		}
 	}
@@ -272,12 +276,12 @@ func TestWhateverANameHoldsItIsOneGroup(t *testing.T) {
 // A name must not be taken for the total, for the ephemeral ports or for what
 // cannot be told, nor have a range apply that is meant for those.
 func TestNamesWithAMeaningOfTheirOwnAreChanged(t *testing.T) {
-	for _, dimension := range []string{"process", "user", "netns", "status"} {
+	for _, by := range []string{"process", "user", "netns", "status"} {
 		for _, name := range []string{"total", "Total", "ephemeral", "ephemeral_ports", "?", "-", " ?"} {
-			output, code := replyTo(t, outsideSockets(name), "--by", dimension, "-w", "total=1", "-c", "total=2", "--no-details")
+			output, code := replyTo(t, outsideSockets(name), "--by", by, "-w", "total=1", "-c", "total=2", "--no-details")
 			metrics := mustBeHarmless(t, output, 1)
 			if code != 0 || len(metrics) != 2 || metrics[0].warning != nil || metrics[1].warning == nil || metrics[0].label[0] != '_' {
-				t.Errorf("by %s: %q gives %d %s", dimension, name, code, output)
+				t.Errorf("by %s: %q gives %d %s", by, name, code, output)
 			}
 		}
 	}

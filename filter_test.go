@@ -76,19 +76,13 @@ func TestFiltersOnARecording(t *testing.T) {
 	for _, test := range []struct{ arguments, text string }{
 		{"--local-port 8080", "tcp CLOSE WAIT: 8, tcp LISTEN: 1"},
 		{"--local-port 53,443,40000-40003", "tcp ESTABLISHED: 4, tcp6 ESTABLISHED: 2, tcp6 LISTEN: 1, udp NONE: 1"},
-		{"--local-port !8080 --conn-type tcp", "tcp ESTABLISHED: 5, tcp TIME WAIT: 4"},
-		{"--local-port 40000-40004 --local-port !40001-40003", "tcp ESTABLISHED: 2"},
-		{"--remote-port 5432", "tcp ESTABLISHED: 5, tcp TIME WAIT: 4"},
 		{"--remote-port !5432 --conn-type tcp", "tcp CLOSE WAIT: 8"},
 		{"--remote-address 10.0.0.0/29", "tcp ESTABLISHED: 5, tcp TIME WAIT: 4"},
-		{"--remote-address !10.0.0.0/8", "tcp6 ESTABLISHED: 3"},
-		{"--remote-address ::ffff:10.0.0.9/128 --conn-type tcp6", "tcp6 ESTABLISHED: 2"},
 		{"--local-address fd00::2,::", "tcp6 ESTABLISHED: 3, tcp6 LISTEN: 1"},
 		{"--user 1000 --conn-status listen", "tcp LISTEN: 1"},
 		{"--user !1000 --conn-status listen", "tcp6 LISTEN: 1"},
 		{"--local-port 40000-50000 --remote-port 5432 --remote-address 10.0.0.5 --user 1000 --conn-type tcp --conn-status established", "tcp ESTABLISHED: 5"},
 		{"--process ? --conn-type tcp6", "tcp6 ESTABLISHED: 5, tcp6 LISTEN: 1"},
-		{"--local-port 1", `No connections of type "all" in status "all" with --local-port 1 found.`},
 	} {
 		if output, code := reply(append(strings.Fields(test.arguments), "--test", "testdata/leaking-server.json")...); code != 0 || textOf(output) != test.text {
 			t.Errorf("%s: got  %d %swant %s", test.arguments, code, output, test.text)
@@ -132,8 +126,8 @@ func TestZeroReportsWhatTheSystemCanHave(t *testing.T) {
 		{"darwin", "--conn-type tcp", 9, "tcp CLOSE"}, // lsof lists neither TIME_WAIT nor SYN_RECV
 	} {
 		question := configOf(t, strings.Fields(test.arguments)...).Question
-		socketType, status, _ := strings.Cut(test.has, " ")
-		if all := question.kinds(statusesOf(test.system)); len(all) != test.kinds || !slices.Contains(all, kind{socketType, status}) {
+		ofType, status, _ := strings.Cut(test.has, " ")
+		if all := question.kinds(statusesOf(test.system)); len(all) != test.kinds || !slices.Contains(all, kind{ofType, status}) {
 			t.Errorf("%s %s: got %v", test.system, test.arguments, all)
 		}
 	}
@@ -175,8 +169,8 @@ func FuzzPorts(f *testing.F) {
 		got, err := parseFilter(byLocalPort, []string{list})
 		var include, exclude [1 << 16]bool
 		includesAny, ok := false, true
-		for item := range strings.SplitSeq(list, ",") {
-			parts := portGrammar.FindStringSubmatch(strings.TrimSpace(item))
+		for typed := range strings.SplitSeq(list, ",") {
+			parts := portGrammar.FindStringSubmatch(strings.TrimSpace(typed))
 			if parts == nil {
 				ok = false
 				break
@@ -235,8 +229,8 @@ func FuzzAddresses(f *testing.F) {
 		}
 		var include, exclude []*stdnet.IPNet
 		ok := true
-		for item := range strings.SplitSeq(list, ",") {
-			text, excluded := strings.CutPrefix(strings.TrimSpace(item), "!")
+		for typed := range strings.SplitSeq(list, ",") {
+			text, excluded := strings.CutPrefix(strings.TrimSpace(typed), "!")
 			network := parseIPNet(text)
 			switch {
 			case network == nil:

@@ -69,9 +69,9 @@ var metricValue = regexp.MustCompile(`^(-?[0-9]+(?:\.[0-9]+)?)(s|us|ms|%|B|KB|MB
 
 func parseMetric(label, text string) (metric, error) {
 	m := metric{label: label}
-	fields := strings.Split(text, ";")
-	value := metricValue.FindStringSubmatch(fields[0])
-	if value == nil || len(fields) > 5 {
+	parts := strings.Split(text, ";")
+	value := metricValue.FindStringSubmatch(parts[0])
+	if value == nil || len(parts) > 5 {
 		return metric{}, fmt.Errorf("not a value with ranges and limits: %q", text)
 	}
 	m.unit = value[2]
@@ -79,7 +79,7 @@ func parseMetric(label, text string) (metric, error) {
 	if m.value, err = strconv.ParseFloat(value[1], 64); err != nil {
 		return metric{}, err
 	}
-	for i, field := range fields[1:] {
+	for i, field := range parts[1:] {
 		if field == "" {
 			continue
 		}
@@ -91,11 +91,11 @@ func parseMetric(label, text string) (metric, error) {
 			*[]**guidelineRange{&m.warning, &m.critical}[i] = &level
 			continue
 		}
-		limit, err := strconv.ParseFloat(field, 64)
+		end, err := strconv.ParseFloat(field, 64)
 		if err != nil {
 			return metric{}, err
 		}
-		*[]**float64{&m.least, &m.most}[i-2] = &limit
+		*[]**float64{&m.least, &m.most}[i-2] = &end
 	}
 	return m, nil
 }
@@ -183,11 +183,11 @@ func metricsText(metrics []metric) string {
 				text += fmt.Sprintf(" %+v", *level)
 			}
 		}
-		for _, limit := range []*float64{m.least, m.most} {
-			if limit == nil {
+		for _, end := range []*float64{m.least, m.most} {
+			if end == nil {
 				text += " -"
 			} else {
-				text += fmt.Sprintf(" %g", *limit)
+				text += fmt.Sprintf(" %g", *end)
 			}
 		}
 		texts = append(texts, text)

@@ -145,8 +145,8 @@ func valuesOf(output string) string {
 	line, _, _ := strings.Cut(output, "\n")
 	_, perfdata, _ := strings.Cut(line, "|")
 	var values []string
-	for metric := range strings.FieldsSeq(perfdata) {
-		value, _, _ := strings.Cut(metric, ";")
+	for one := range strings.FieldsSeq(perfdata) {
+		value, _, _ := strings.Cut(one, ";")
 		values = append(values, value)
 	}
 	return strings.Join(values, " ")

@@ -72,9 +72,9 @@ func listed(asked fields, records ...net.ConnectionStat) *gopsutilReader {
 }
 
 func TestRecordsBecomeSockets(t *testing.T) {
-	record := func(family, kind uint32, local, remote, status string, pid int32) net.ConnectionStat {
+	record := func(family, number uint32, local, remote, status string, pid int32) net.ConnectionStat {
 		s := socket("tcp LISTEN - - " + local + " " + remote)
-		return net.ConnectionStat{Family: family, Type: kind, Laddr: s.Laddr, Raddr: s.Raddr, Status: status, Pid: pid}
+		return net.ConnectionStat{Family: family, Type: number, Laddr: s.Laddr, Raddr: s.Raddr, Status: status, Pid: pid}
 	}
 	records := []net.ConnectionStat{
 		record(2, 1, "10.0.0.1:80", "10.0.0.9:50000", "ESTABLISHED", 7),
@@ -120,8 +120,8 @@ func TestReadingThatWasStoppedIsNotTakenForWhole(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	counted := newCounter([]*tally{(&Question{}).tally(nil)})
-	reader := newGopsutilReader(ctx, debugLog{}, []*tally{counted[0].tally}, nil)
-	if err := reader.reading("tcp", "")(counted); !errors.Is(err, context.Canceled) || len(counted[0].rows) > 0 {
+	from := newGopsutilReader(ctx, debugLog{}, []*tally{counted[0].tally}, nil)
+	if err := from.reading("tcp", "")(counted); !errors.Is(err, context.Canceled) || len(counted[0].rows) > 0 {
 		t.Errorf("got %v, %v", counted[0].rows, err)
 	}
 }

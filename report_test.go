@@ -74,25 +74,25 @@ func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 		text = ""
 	}
 	labels := map[string]bool{}
-	for item := range strings.SplitSeq(text, ", ") {
-		if text == "" || restItem.MatchString(item) {
+	for part := range strings.SplitSeq(text, ", ") {
+		if text == "" || restItem.MatchString(part) {
 			continue
 		}
-		value := portsItem.FindStringSubmatch(item)
+		value := portsItem.FindStringSubmatch(part)
 		if value == nil {
-			value = groupItem.FindStringSubmatch(item)
+			value = groupItem.FindStringSubmatch(part)
 		}
 		switch {
 		case value == nil:
-			return fmt.Errorf("%.300q is no item in %.300q", item, text)
-		case !hasPerfdata || uncertain.MatchString(item): // what is not certain is not emitted
+			return fmt.Errorf("%.300q is no item in %.300q", part, text)
+		case !hasPerfdata || uncertain.MatchString(part): // what is not certain is not emitted
 			continue
 		case len(metrics) == 0:
-			return fmt.Errorf("%.300q has no performance data", item)
+			return fmt.Errorf("%.300q has no performance data", part)
 		}
 		m := metrics[0]
 		if strconv.Itoa(int(m.value)) != value[1] || labels[m.label] {
-			return fmt.Errorf("%.300q has the performance data %.300q %g", item, m.label, m.value)
+			return fmt.Errorf("%.300q has the performance data %.300q %g", part, m.label, m.value)
 		}
 		labels[m.label] = true
 		metrics = metrics[1:]
