@@ -107,14 +107,14 @@ func TestOnePassServesAllTallies(t *testing.T) {
 }
 
 func TestKeysBeyondTheMostAreCountedTogether(t *testing.T) {
-	limited := (&Question{}).tally(grouping{byProcess})
-	limited.most = 2
+	topTwo := (&Question{}).tally(grouping{byProcess})
+	topTwo.most = 2
 	first := dump{name: "first", sources: []source{{"a", made(socketsOf("5 tcp LISTEN a", "2 tcp LISTEN b", "3 tcp LISTEN c", "tcp LISTEN a", "tcp LISTEN d")).read}}}
-	found, err := count([]dump{first}, limited)
+	found, err := count([]dump{first}, topTwo)
 	if got := rowsOf(found.counts[0]); err != nil || got != "a 6, b 2, others 4" {
 		t.Errorf("got %s, %v", got, err)
 	}
-	found, err = count([]dump{first, first, first}, limited)
+	found, err = count([]dump{first, first, first}, topTwo)
 	known, _ := found.counts[0].sum()
 	if got := rowsOf(found.counts[0]); err != nil || got != "a 18, b 6, others 12" || known != 36 {
 		t.Errorf("got %s of %d, %v", got, known, err)
@@ -139,14 +139,14 @@ func TestTheLastDumpIsReadWhenTheOthersHaveBeen(t *testing.T) {
 		ended.Add(1)
 		return nil
 	}}}}
-	before := int32(-1)
+	seen := int32(-1)
 	last := dump{isLast: true, sources: []source{{"b", func(counter) error {
-		before = ended.Load()
+		seen = ended.Load()
 		return nil
 	}}}}
 	dumps := append(slices.Repeat([]dump{slow}, 2*maxReadings+1), last)
-	if _, err := count(dumps, (&Question{}).tally(nil)); err != nil || before != 2*maxReadings+1 {
-		t.Errorf("%d dumps were read before the last one, %v", before, err)
+	if _, err := count(dumps, (&Question{}).tally(nil)); err != nil || seen != 2*maxReadings+1 {
+		t.Errorf("%d dumps were read before the last one, %v", seen, err)
 	}
 }
 

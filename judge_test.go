@@ -150,18 +150,18 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 // statuses.
 func TestRecordingsWithoutOwnersAreJudgedAsFarAsTheyGo(t *testing.T) {
 	const unknown = "[UNKNOWN] - the verdict depends on what is not seen: "
-	const noProcesses = "the recording does not name the processes of 26 sockets (?)"
+	const notNamed = "the recording does not name the processes of 26 sockets (?)"
 	for _, test := range []struct{ recording, arguments, want string }{
 		{"leaking-server", "--by process -w 30", "[OK] - ?: 26"},
-		{"leaking-server", "--by process -w 10", unknown + noProcesses},
-		{"leaking-server", "--by process -w 5:", unknown + noProcesses},
+		{"leaking-server", "--by process -w 10", unknown + notNamed},
+		{"leaking-server", "--by process -w 5:", unknown + notNamed},
 		{"leaking-server", "--by process -w java=30", "[OK] - ?: 26, java: 0"},
-		{"leaking-server", "--by process -w java=5", unknown + noProcesses},
+		{"leaking-server", "--by process -w java=5", unknown + notNamed},
 		{"leaking-server", "--by process -w ?=5", "[WARNING] - ?: 26 [WARNING]"},
-		{"leaking-server", "--process java", "[UNKNOWN] - --process cannot be applied: " + noProcesses},
-		{"leaking-server", "--process !java", "[UNKNOWN] - --process cannot be applied: " + noProcesses},
+		{"leaking-server", "--process java", "[UNKNOWN] - --process cannot be applied: " + notNamed},
+		{"leaking-server", "--process !java", "[UNKNOWN] - --process cannot be applied: " + notNamed},
 		{"leaking-server", "--process java -c total=26 --by type", "[OK] - tcp: 0 to 18, tcp6: 0 to 6, udp: 0 to 2, total: 0 to 26"},
-		{"leaking-server", "--process java -c total=25", unknown + noProcesses},
+		{"leaking-server", "--process java -c total=25", unknown + notNamed},
 		{"leaking-server", "--user 101", "[OK] - udp NONE: 2, tcp TIME WAIT: 0 to 4"},
 		{"leaking-server", "--user 101 -w tcp_time_wait=3", unknown + "the users of 4 sockets are not known from this source"},
 		{"small-server", "--user 1000", "[UNKNOWN] - --user cannot be applied: the users of 59 sockets are not known from this source"},

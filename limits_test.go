@@ -53,7 +53,7 @@ func judgedPorts(t *testing.T, ports ephemeralPorts, from made, ranges string) s
 	return strings.TrimSuffix(output, "\n")
 }
 
-func TestEphemeralPortsOfThePeerThatUsesMost(t *testing.T) {
+func TestEphemeralPortsTowardsTheFullestPeer(t *testing.T) {
 	ports := ephemeralPorts{spaces: map[uint64]portSpace{0: {portRange: portRange{40000, 40099}, reserved: []portRange{{40010, 40019}}}}}
 	to := func(number int, status, local, peer string) (lines []string) {
 		for i := range number {
@@ -105,12 +105,12 @@ func TestEphemeralPortsOfThePeerThatUsesMost(t *testing.T) {
 }
 
 // Of several network namespaces the one counts whose ports are used up the most.
-func TestFullestPortsAreThoseWithTheLargestShare(t *testing.T) {
+func TestFullestPortsOfSeveralNamespaces(t *testing.T) {
 	ports := ephemeralPorts{
 		spaces: map[uint64]portSpace{1: {portRange: portRange{40000, 40099}}, 2: {portRange: portRange{40000, 40009}}},
 		names:  map[uint64]string{1: "large", 2: "sm:all"},
 	}
-	in := func(id uint64, number int) (from made) {
+	portsIn := func(id uint64, number int) (from made) {
 		for i := range number {
 			s := socket(fmt.Sprintf("tcp ESTABLISHED - - 10.0.0.1:%d 10.0.0.5:80", 40000+i))
 			s.NetnsID = id
@@ -123,10 +123,10 @@ func TestFullestPortsAreThoseWithTheLargestShare(t *testing.T) {
 		want string
 	}{
 		{nil, "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"},
-		{in(1, 30), "[OK] - ephemeral ports: 30% of 100 to 10.0.0.5:80 in large|ephemeral_ports=30%;70;;0;100"},
-		{append(in(1, 60), in(2, 8)...), "[WARNING] - ephemeral ports: 80% of 10 to 10.0.0.5:80 in sm_all [WARNING]|ephemeral_ports=80%;70;;0;100"},
-		{append(in(1, 90), in(2, 8)...), "[WARNING] - ephemeral ports: 90% of 100 to 10.0.0.5:80 in large [WARNING]|ephemeral_ports=90%;70;;0;100"},
-		{in(3, 90), "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"}, // nothing is known of it
+		{portsIn(1, 30), "[OK] - ephemeral ports: 30% of 100 to 10.0.0.5:80 in large|ephemeral_ports=30%;70;;0;100"},
+		{append(portsIn(1, 60), portsIn(2, 8)...), "[WARNING] - ephemeral ports: 80% of 10 to 10.0.0.5:80 in sm_all [WARNING]|ephemeral_ports=80%;70;;0;100"},
+		{append(portsIn(1, 90), portsIn(2, 8)...), "[WARNING] - ephemeral ports: 90% of 100 to 10.0.0.5:80 in large [WARNING]|ephemeral_ports=90%;70;;0;100"},
+		{portsIn(3, 90), "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"}, // nothing is known of it
 	} {
 		if got := judgedPorts(t, ports, test.from, "70"); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)

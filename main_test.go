@@ -24,8 +24,8 @@ const testAs = "CHECK_NETWORK_CONNECTIONS_TEST_AS"
 var helpers = map[string]func(){"program": main}
 
 func TestMain(m *testing.M) {
-	if runAs, found := helpers[os.Getenv(testAs)]; found {
-		runAs()
+	if other, found := helpers[os.Getenv(testAs)]; found {
+		other()
 		return
 	}
 	code := m.Run()
