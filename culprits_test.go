@@ -28,6 +28,10 @@ func TestCulpritsOfTheWorstGroups(t *testing.T) {
 		{"nobody known", "-c time_wait=0", []string{"tcp TIME WAIT peers: 10.0.0.5:5432 4"}},
 		{"no sockets", "-c tcp_closing=1:", nil},
 		{
+			"groups without sockets take no place", "-c tcp_closing=1:,tcp_close=1:,tcp_last_ack=1: -w tcp_listen=0",
+			[]string{"tcp LISTEN held by: ?[4711] (1000) 1"},
+		},
+		{
 			"the total", "-c total=0",
 			[]string{
 				"total held by: ?[4711] (1000) 14, ?[812] (33) 6, ?[77] (101) 2",

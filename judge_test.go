@@ -82,6 +82,8 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"-w @2:3", "9 ESTABLISHED web, 5 ESTABLISHED ?", unknown, 3},
 		{"-w @10.2:10.8", "9 ESTABLISHED web, 5 ESTABLISHED ?", "web ESTABLISHED: 9, ? ESTABLISHED: 5", 0}, // no number of sockets
 		{"-w 0", "2 ESTABLISHED ?", "? ESTABLISHED: 2 [WARNING]", 1},                                       // whoever has them
+		{"-w 10:", "20 ESTABLISHED web, 6 ESTABLISHED ?", unknown, 3},                                      // all of one
+		{"-w 10:", "6 ESTABLISHED ?", "? ESTABLISHED: 6 [WARNING]", 1},
 		{"-w 5:", "3 ESTABLISHED web, 10 ESTABLISHED ?", unknown, 3},
 		{"-w 5:", "3 ESTABLISHED web, 1 ESTABLISHED ?", "web ESTABLISHED: 3 [WARNING], ? ESTABLISHED: 1", 1},
 
@@ -109,6 +111,7 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 
 		// With a filter they may count or not.
 		{"--process web", "3 LISTEN web, 10 LISTEN ?", "web LISTEN: 3, ? LISTEN: 0 to 10", 0},
+		{"--by process,status --process web --top 1", "3 LISTEN web, 10 LISTEN ?", "web LISTEN: 3 (+1 more: 0 to 10)", 0},
 		{"--by status --process web", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 3 to 13", 0},
 		{"--by status --process web -w 13", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 3 to 13", 0},
 		{"--by status --process web -w 12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
@@ -121,6 +124,9 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"--by status --process web -c listen=1:", "10 LISTEN ?", unknown, 3},
 		{"--by status --process web -w 10", "10 LISTEN ?", "LISTEN: 0 to 10", 0},
 		{"--by status --process web -w 9", "10 LISTEN ?", unknown, 3},
+		{"--by status --process web -w 20:", "10 LISTEN ?", unknown, 3}, // there may be no such group
+		{"--by process,status --process web -w 13", "3 LISTEN web, 10 LISTEN ?", "web LISTEN: 3, ? LISTEN: 0 to 10", 0},
+		{"--by process,status --process web -w 12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process !web -w 9", "10 LISTEN ?", unknown, 3},
 		{"--by status --process web", "10 LISTEN ?", "--process cannot be applied", 3}, // and nothing is judged
 		{"--by status --process ?", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 10", 0},

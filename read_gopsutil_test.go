@@ -85,6 +85,7 @@ func TestRecordsBecomeSockets(t *testing.T) {
 		record(2, 1, "10.0.0.1:80", "10.0.0.9:50002", "SYN_RCVD", 0),
 		record(10, 2, "[fe80::1%eth0]:546", "[::]:0", "NONE", 0),
 		record(2, 1, "10.0.0.1:1", "10.0.0.9:2", "NEW_STATE", 0),
+		record(2, 1, "10.0.0.1:1", "10.0.0.9:3", "", 7),
 		record(1, 1, "10.0.0.1:1", "-", "LISTEN", 7), // a Unix socket
 	}
 	for _, test := range []struct {
@@ -97,6 +98,7 @@ func TestRecordsBecomeSockets(t *testing.T) {
 			"tcp6 CLOSE process 8 someone 10.0.0.1 40000 fd00::5 443 pod", "udp NONE process 9 someone * 53 - - pod",
 			"tcp TIME_WAIT - - 10.0.0.1 80 10.0.0.9 50001 pod in", "tcp SYN_RECV - - 10.0.0.1 80 10.0.0.9 50002 pod in",
 			"udp6 NONE process 0 someone fe80::1 546 - - pod", "tcp NEW_STATE process 0 someone 10.0.0.1 1 10.0.0.9 2 pod",
+			"tcp NONE process 7 someone 10.0.0.1 1 10.0.0.9 3 pod",
 		}},
 		{0, "tcp6", []string{"tcp6 CLOSE   10.0.0.1 40000 fd00::5 443 pod"}},
 		{0, "udp", []string{"udp NONE   * 53 - - pod"}},
@@ -116,7 +118,7 @@ func TestRecordsBecomeSockets(t *testing.T) {
 	}
 }
 
-func TestReadingThatWasStoppedIsNotTakenForWhole(t *testing.T) {
+func TestStoppedReadingIsNotTakenForWhole(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	counted := newCounter([]*tally{(&Question{}).tally(nil)})
