@@ -1,0 +1,203 @@
+package main
+
+import (
+	"math/big"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBadArgumentsAreUnknown(t *testing.T) {
+	if thisSystem != "linux" {
+		t.Skip("some words are about the system")
+	}
+	for _, test := range []struct {
+		arguments []string
+		message   string
+	}{
+		{[]string{"--wraning", "5"}, `unknown flag "--wraning": see --help for those that there are`},
+		{[]string{"-x"}, `unknown flag "-x": see --help for those that there are`},
+		{[]string{"-vx"}, `unknown flag "-x": see --help for those that there are`},
+		{[]string{"---zero"}, `bad flag syntax: ---zero: see --help`},
+		{[]string{"--test"}, `--test needs a value`},
+		{[]string{"-w"}, `--warning needs a value`},
+		{[]string{"--zero=maybe"}, `--zero: "maybe" is not true or false`},
+		{[]string{"--timeout", "soon"}, `--timeout: "soon" is not a whole number`},
+		{[]string{"--timeout", "0"}, `--timeout: 0 is not possible, use 1 to 2147483647 seconds`},
+		{[]string{"-t", "-5"}, `--timeout: -5 is not possible, use 1 to 2147483647 seconds`},
+		{[]string{"tcp"}, `unexpected argument "tcp": every argument belongs to a flag, see --help`},
+		{[]string{"--", "--zero"}, `unexpected argument "--zero": every argument belongs to a flag, see --help`},
+		{[]string{"--conn-type", "tpc"}, `--conn-type: unknown type "tpc": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-type", ","}, `--conn-type: unknown type "": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-type", "all,tpc"}, `--conn-type: unknown type "tpc": use all, tcp, tcp6, udp, udp6`},
+		{[]string{"--conn-status", "open"}, `--conn-status: unknown status "open": use all, close, close_wait, closing, established, fin_wait1, fin_wait2, last_ack, listen, none, syn_recv, syn_sent, time_wait`},
+		{[]string{"-w", "5,6"}, `--warning: more than one range without a group, the last one is "6": give one, and the others as GROUP=RANGE`},
+		{[]string{"-w", "udp=5", "-w", "UDP=6"}, `--warning: the group "UDP" is given twice`},
+		{[]string{"-c", "tcp_close=5,tcp-closed=6"}, `--critical: the group "tcp-closed" is given twice`},
+		{[]string{"-c", "sctp=5"}, `--critical: unknown group "sctp": use a type (tcp), a status (close_wait), both (tcp_close_wait), total or ephemeral`},
+		{[]string{"-c", "=5"}, `--critical: unknown group "": use a type (tcp), a status (close_wait), both (tcp_close_wait), total or ephemeral`},
+		{[]string{"-c", "udp="}, `--critical: range "": it is empty, a range is [@][start:][end]`},
+		{[]string{"-c", "udp_listen=5"}, `--critical: the group "udp_listen" cannot exist: UDP sockets have the status none, TCP sockets all the others`},
+		{[]string{"-c", "tcp6=5", "--conn-type", "tcp"}, `--critical: the group "tcp6" is left out by what is selected`},
+		{[]string{"-c", "listen=5", "--conn-type", "udp"}, `--critical: the group "listen" is left out by what is selected`},
+		{[]string{"-c", "udp=5", "--conn-status", "listen"}, `--critical: the group "udp" is left out by what is selected`},
+		{[]string{"-c", "tcp_close=5", "--conn-status", "listen"}, `--critical: the group "tcp_close" is left out by what is selected`},
+		{[]string{"--test", ""}, `--test: "" is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code`},
+		{[]string{"--test", "a,b,0,d"}, `--test: "a,b,0,d" is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code`},
+		{[]string{"--test", "a,b,c"}, `--test: the exit code "c" is not a whole number`},
+		{[]string{"--by", "port"}, `--by: unknown dimension "port": use type, status, process, user, local-address, local-port, remote-address, remote-port, netns`},
+		{[]string{"--by", "user,User"}, `--by: the dimension "User" is given twice`},
+		{[]string{"--by", "status", "-w", "tcp=5"}, `--warning: unknown group "tcp": use a status (close_wait), total or ephemeral`},
+		{[]string{"--by", "type", "-w", "listen=5"}, `--warning: unknown group "listen": use a type (tcp), total or ephemeral`},
+		{[]string{"--by", "status,type", "-w", "tcp_listen=5"}, `--warning: unknown group "tcp_listen": use a type (tcp), a status (close_wait), both (close_wait_tcp), total or ephemeral`},
+		{[]string{"--by", "process", "-w", "=5"}, `--warning: the name of a group is empty`},
+		{[]string{"--by", "process,status", "-w", "close_wait=5"}, `--warning: "close_wait" is no group of --by process,status: name one in full, with a value for each`},
+		{[]string{"--by", "process,status", "-w", "java=5"}, `--warning: "java" is no group of --by process,status: name one in full, with a value for each`},
+		{[]string{"--by", "process,status", "-w", "java_closewait=5"}, `--warning: "java_closewait" is no group of --by process,status: name one in full, with a value for each`},
+		{[]string{"--by", "process,status", "-w", "close_wait_java=5"}, `--warning: "close_wait_java" is no group of --by process,status: name one in full, with a value for each`},
+		{[]string{"--by", "process,type", "-w", "my_app=5"}, `--warning: "my_app" is no group of --by process,type: name one in full, with a value for each`},
+		{[]string{"--by", "process,type,status", "-w", "java_udp_listen=5"}, `--warning: the group "java_udp_listen" cannot exist: UDP sockets have the status none, TCP sockets all the others`},
+		{[]string{"--by", "local-port", "-w", "http=5"}, `--warning: "http" is no group of --by local-port: name one in full, with a value for each`},
+		{[]string{"--by", "local-port", "-w", "80-90=5"}, `--warning: "80-90" is no group of --by local-port: name one in full, with a value for each`},
+		{[]string{"--by", "remote-address", "-w", "10.0.0.0/8=5"}, `--warning: "10.0.0.0/8" is no group of --by remote-address: name one in full, with a value for each`},
+		{[]string{"--by", "local-port", "--local-port", "8000", "-w", "80=5"}, `--warning: the group "80" is left out by --local-port`},
+		{[]string{"--by", "remote-address", "--remote-address", "10.0.0.0/8", "-w", "-=5"}, `--warning: the group "-" is left out by --remote-address`},
+		{[]string{"--by", "remote-address", "--remote-address", "!10.0.0.0/8", "-w", "10.0.0.5=5"}, `--warning: the group "10.0.0.5" is left out by --remote-address`},
+		{[]string{"--by", "process,status", "--process", "java", "-w", "nginx_listen=5"}, `--warning: the group "nginx_listen" is left out by --process`},
+		{[]string{"--by", "process,status", "--conn-status", "established", "-w", "nginx_listen=5"}, `--warning: the group "nginx_listen" is left out by what is selected`},
+		{[]string{"--by", "user", "--user", "root", "-w", "nobody=0"}, `--warning: the group "nobody" is left out by --user`},
+		{[]string{"--by", "process", "-w", "tcp6=5"}, `--warning: "tcp6" is no group of --by process: name one in full, with a value for each`},
+		{[]string{"-t", "99999999999"}, `--timeout: 99999999999 is not possible, use 1 to 2147483647 seconds`},
+		{[]string{"--by", "process", "-w", "java=5,JAVA=6"}, `--warning: the group "JAVA" is given twice`},
+		{[]string{"--by", "process", "--zero"}, `--zero: it goes with --by type and status only: which groups of another dimension there can be is not known`},
+		{[]string{"--top", "-1"}, `--top: -1 is not possible, use 0 for all groups, or 1 to 2147483647`},
+		{[]string{"--top", "many"}, `--top: "many" is not a whole number`},
+		{[]string{"--local-port", "0"}, `--local-port: "0" is not a port: use 1 to 65535, or a range such as 8000-8100`},
+		{[]string{"--local-port", "80,65536"}, `--local-port: "65536" is not a port: use 1 to 65535, or a range such as 8000-8100`},
+		{[]string{"--remote-port", "90-80"}, `--remote-port: "90-80" is not a port: use 1 to 65535, or a range such as 8000-8100`},
+		{[]string{"--remote-port", "http"}, `--remote-port: "http" is not a port: use 1 to 65535, or a range such as 8000-8100`},
+		{[]string{"--remote-port", "!"}, `--remote-port: "" is not a port: use 1 to 65535, or a range such as 8000-8100`},
+		{[]string{"--local-address", "10.0.0.256"}, `--local-address: "10.0.0.256" is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8`},
+		{[]string{"--remote-address", "10.0.0.0/33"}, `--remote-address: "10.0.0.0/33" is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8`},
+		{[]string{"--remote-address", "fe80::1%eth0"}, `--remote-address: "fe80::1%eth0" is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8`},
+		{[]string{"--process", ","}, `--process: a name is empty`},
+		{[]string{"--user", "!no such user"}, `--user: unknown user "no such user": use a name or an id that this host knows`},
+		{[]string{"--min-idle", "90"}, `--min-idle: "90" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
+		{[]string{"--min-idle", "-5m"}, `--min-idle: "-5m" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
+		{[]string{"--min-idle", "1194h"}, `--min-idle: "1194h" is more than the kernel counts: use at most 1193h`},
+		{[]string{"--min-idle", ""}, `--min-idle: "" is not a duration: use one above 0 such as 90s, 5m or 1h30m`},
+		{[]string{"--min-idle", "5m", "--test", "testdata/empty.json"}, `--min-idle: how long a connection is idle is only known on a live Linux system`},
+		{[]string{"--netns", ""}, `--netns: it is empty: use self, all, a name under /run/netns, a process id or a path`},
+		{[]string{"--netns", "all", "--test", "testdata/empty.json"}, `--netns: a network namespace is only known on a live Linux system`},
+		{[]string{"-c", "ephemeral=95", "--test", "testdata/empty.json"}, `--critical: the use of ephemeral ports is only known on a live Linux system`},
+		{[]string{"-w", "ephemeral=101"}, `--warning: ephemeral is a percentage: use a range within 0 to 100`},
+		{[]string{"-w", "ephemeral=@100.5:"}, `--warning: ephemeral is a percentage: use a range within 0 to 100`},
+		{[]string{"-w", "Close-Wait:10"}, `--warning: range "Close-Wait:10": "Close-Wait" is not a number; a range for a group is GROUP=RANGE, as in close-wait=10`},
+		{[]string{"-w", "tcp"}, `--warning: range "tcp": "tcp" is not a number; a range for a group is GROUP=RANGE, as in tcp=10`},
+		{[]string{"--source", "lsof"}, `--source: unknown source "lsof": use auto, netlink, gopsutil`},
+		{[]string{"--top", "4294967297"}, `--top: 4294967297 is not possible, use 0 for all groups, or 1 to 2147483647`},
+		{[]string{"--timeout", "4294967297"}, `--timeout: 4294967297 is not possible, use 1 to 2147483647 seconds`},
+		{[]string{"--conn-status", "listen,delete-tcb"}, `--conn-status: only Windows has sockets in the status delete_tcb: leave it out`},
+		{[]string{"--conn-status", "bound"}, `--conn-status: no supported system has sockets in the status bound: leave it out`},
+		{[]string{"--conn-status", "idle"}, `--conn-status: no supported system has sockets in the status idle: leave it out`},
+		{[]string{"--conn-type", "udp,udp6", "--conn-status", "established"}, `--conn-status: no socket can match: UDP sockets have the status none, TCP sockets all the others`},
+		{[]string{"--conn-type", "tcp", "--conn-status", "none"}, `--conn-status: no socket can match: UDP sockets have the status none, TCP sockets all the others`},
+		{[]string{"-c", "tcp_bound=5,tcp_delete_tcb=1"}, `--critical: no supported system has sockets in the status bound: leave it out`},
+		{[]string{"-w", "delete=1"}, `--warning: only Windows has sockets in the status delete_tcb: leave it out`},
+		{[]string{"--by", "process,status", "-w", "java_idle=1"}, `--warning: no supported system has sockets in the status idle: leave it out`},
+		{[]string{"--by", "user", "-w", "root=5,ROOT=6"}, `--warning: the group "ROOT" is given twice`},
+		{[]string{"--min-idle", "5m", "--conn-type", "udp"}, `--min-idle: only TCP connections can be idle: add tcp or tcp6 to --conn-type`},
+		{[]string{"--min-idle", "5m", "--conn-status", "listen"}, `--min-idle: only connections can be idle: add one of close_wait, closing, established, fin_wait1, fin_wait2, last_ack to --conn-status`},
+		{[]string{"--min-idle", "5m", "-w", "listen=5"}, `--warning: the group "listen" is left out by what is selected`},
+		{[]string{"--source", "gopsutil", "--min-idle", "5m"}, `--source: gopsutil does not know how long a connection is idle: leave out --min-idle or --source`},
+		{[]string{"--source", "gopsutil", "--netns", "all"}, `--source: gopsutil reads this network namespace only: leave out --netns or --source`},
+		{[]string{"--user", "root", "--test", "testdata/empty.json"}, `--user: a recording has the ids of users, not the name "root": use an id`},
+		{[]string{"--conn-type", "<b>|x=1\n\x1b[31m"}, `--conn-type: unknown type "_b__x=1__[31m": use all, tcp, tcp6, udp, udp6`},
+	} {
+		t.Run(strings.Join(test.arguments, " "), func(t *testing.T) {
+			if output, code := reply(test.arguments...); output != "[UNKNOWN] - "+test.message+"\n" || code != 3 {
+				t.Errorf("got  %d %swant %s", code, output, test.message)
+			}
+		})
+	}
+}
+
+func TestSpellingsOfTypesAndStatuses(t *testing.T) {
+	for _, test := range []struct{ arguments, types, statuses string }{
+		{"", "", ""},
+		{"--conn-type udp --conn-type tcp,udp", "udp,tcp", ""},
+		{"--conn-type=TCP6,all", "", ""},
+		{"--conn-type= tcp", "tcp", ""},
+		{"--conn-status=Close-Wait,CLOSED,fin_wait_1,fin-wait-2,syn_received,syn_rcvd", "", "CLOSE_WAIT,CLOSE,FIN_WAIT1,FIN_WAIT2,SYN_RECV"},
+		{"--conn-status=delete,bound,IDLE --test testdata/empty.json", "", "DELETE_TCB,BOUND,IDLE"},
+		{"--conn-type tcp,udp --conn-status none,close", "tcp,udp", "NONE,CLOSE"},
+	} {
+		question := configOf(t, strings.Fields(strings.Replace(test.arguments, "= ", "=", 1))...).Question
+		if got := strings.Join(question.Types, ","); got != test.types {
+			t.Errorf("%s: got %s", test.arguments, got)
+		}
+		if got := strings.Join(question.Statuses, ","); got != test.statuses {
+			t.Errorf("%s: got %s", test.arguments, got)
+		}
+	}
+}
+
+func TestWhatIsTakenIsKept(t *testing.T) {
+	c := configOf(t, strings.Fields("--timeout 2147483647 --top 2147483647 --by user,PROCESS --always-ok --no-perfdata --no-details -v -d")...)
+	if c.Timeout != 2147483647*time.Second || c.Top != 2147483647 || c.Levels.by.names(",") != "user,process" || !c.AlwaysOK || !c.NoPerfdata || !c.NoDetails || !c.Verbose || !c.Debug {
+		t.Errorf("got %+v", c)
+	}
+	if c := configOf(t); c.Timeout != 30*time.Second || c.Top != 10 || c.Levels.by.names(",") != "type,status" || c.Netns != netnsSelf || c.Source != sourceAuto || c.Recording != nil {
+		t.Errorf("got %+v", c)
+	}
+}
+
+var (
+	durationText = regexp.MustCompile(`^\+?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+$`)
+	durationPart = regexp.MustCompile(`([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)`)
+	durationUnit = map[string]int64{"ns": 1, "us": 1e3, "µs": 1e3, "μs": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9}
+)
+
+func FuzzDurations(f *testing.F) {
+	for _, text := range []string{"90s", "5m", "1h30m", "1.5s", ".5s", "1ns", "+1s", "1µs", "1μs", "1193h2m47.295s", "1193h2m47.296s", "2562047h", "90", "-5m", "", "0", "0s", "0.1ns", "2562048h", "9223372036854775808ns", "1d", "1 s", "s", "1e3s", "99999999999999999999h"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if thisSystem != "linux" {
+			t.Skip("idle times are only known on Linux")
+		}
+		config, err := parseArguments([]string{"--min-idle=" + text})
+		if err != nil {
+			if _, err := harmless(errorText(err)); err != nil {
+				t.Error(err)
+			}
+		}
+		var idle time.Duration
+		if err == nil {
+			idle = config.Question.MinIdle
+		}
+		want := new(big.Rat)
+		if durationText.MatchString(text) {
+			for _, part := range durationPart.FindAllStringSubmatch(text, -1) {
+				number, ok := new(big.Rat).SetString("0" + part[1] + "." + part[2] + "0")
+				if !ok {
+					t.Fatalf("the test cannot read %q", part)
+				}
+				want.Add(want, number.Mul(number, new(big.Rat).SetInt64(durationUnit[part[3]])))
+			}
+		}
+		// A part of a nanosecond is cut off from each number.
+		low := new(big.Rat).SetInt64(1)
+		high := new(big.Rat).SetInt64((1<<32 - 1) * 1e6) // the kernel counts 32 bits of milliseconds
+		switch got := new(big.Rat).SetInt64(int64(idle)); {
+		case err == nil:
+			difference, _ := new(big.Rat).Sub(want, got).Float64()
+			if idle <= 0 || got.Cmp(high) > 0 || difference < -1 || difference > float64(strings.Count(text, ".")+1) {
+				t.Errorf("got %s, want %s ns", idle, want.FloatString(3))
+			}
+		case want.Cmp(low) >= 0 && want.Cmp(high) <= 0 && !strings.Contains(text, "."):
+			t.Errorf("got %v, want %s ns", err, want.FloatString(0))
+		}
+	})
+}

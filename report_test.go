@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The forms of an item in a first line. What others have chosen has nothing in
+// it that could end an item or begin another one.
+var (
+	groupItem = regexp.MustCompile(`^[^,;=|'"` + "`" + `<>&\\{}$]+: ([0-9]+)(?: to [0-9]+)?( \[(?:WARNING|CRITICAL)\])?( \(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\))?$`)
+	portsItem = regexp.MustCompile(`^ephemeral ports: ([0-9]+)% of [0-9]+( to [0-9a-f:.\[\]]+:[0-9]+)?( in [^,;=|'"` + "`" + `<>&\\{}$\[\]]+)?( \[(?:WARNING|CRITICAL)\])?$`)
+	uncertain = regexp.MustCompile(`: [0-9]+ to [0-9]+(?: |$)`)
+	restItem  = regexp.MustCompile(`^\(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\)$`)
+	firstPart = regexp.MustCompile(`^\[(OK|WARNING|CRITICAL|UNKNOWN)\] - `)
+)
+
+// harmless returns the performance data of an output, and what is wrong with
+// the output: it must be safe to print on a terminal, to put into a page and to
+// parse, whatever others have put into it.
+func harmless(output string) ([]metric, error) {
+	switch {
+	case len(output) == 0 || len(output) > 64<<10:
+		return nil, fmt.Errorf("%d bytes", len(output))
+	case !utf8.ValidString(output) || !strings.HasSuffix(output, "\n"):
+		return nil, fmt.Errorf("not lines of UTF-8: %.300q", output)
+	}
+	for _, r := range output {
+		if r != '\n' && !unicode.IsPrint(r) || unicode.Is(unicode.Bidi_Control, r) || strings.ContainsRune("<>&`\\", r) || r == utf8.RuneError {
+			return nil, fmt.Errorf("%q is harmful in %.300q", r, output)
+		}
+	}
+	for _, trace := range []string{"goroutine ", "panic", ".go:"} {
+		if strings.Contains(output, trace) {
+			return nil, fmt.Errorf("a stack trace: %.300q", output)
+		}
+	}
+	if strings.HasPrefix(output, "Usage: ") || strings.HasPrefix(output, programName+" version ") {
+		return nil, nil
+	}
+	first, more, _ := strings.Cut(output, "\n")
+	state := firstPart.FindString(first)
+	text, perfdata, hasPerfdata := strings.Cut(first[len(state):], "|")
+	switch {
+	case state == "":
+		return nil, fmt.Errorf("no state: %.300q", first)
+	case strings.Contains(perfdata+more, "|"):
+		return nil, fmt.Errorf("a second |: %.300q", output)
+	case state == "[UNKNOWN] - ":
+		if more != "" || hasPerfdata {
+			return nil, fmt.Errorf("UNKNOWN with more than a line: %.300q", output)
+		}
+		return nil, nil
+	case strings.Count(more, "\n") > 20:
+		return nil, fmt.Errorf("%d lines: %.300q", strings.Count(more, "\n"), output)
+	}
+	metrics, err := parsePerfdata(perfdata)
+	if err != nil {
+		return nil, fmt.Errorf("%w in %.300q", err, output)
+	}
+	return metrics, matchItems(text, metrics, hasPerfdata)
+}
+
+// matchItems returns an error where the items of the first line are not those
+// of the performance data, in its order and with its values.
+func matchItems(text string, metrics []metric, hasPerfdata bool) error {
+	text = strings.TrimSuffix(text, " (always ok)")
+	if strings.HasPrefix(text, "No connections of type ") {
+		text = ""
+	}
+	labels := map[string]bool{}
+	for part := range strings.SplitSeq(text, ", ") {
+		if text == "" || restItem.MatchString(part) {
+			continue
+		}
+		value := portsItem.FindStringSubmatch(part)
+		if value == nil {
+			value = groupItem.FindStringSubmatch(part)
+		}
+		switch {
+		case value == nil:
+			return fmt.Errorf("%.300q is no item in %.300q", part, text)
+		case !hasPerfdata || uncertain.MatchString(part): // what is not certain is not emitted
+			continue
+		case len(metrics) == 0:
+			return fmt.Errorf("%.300q has no performance data", part)
+		}
+		m := metrics[0]
+		if strconv.Itoa(int(m.value)) != value[1] || labels[m.label] {
+			return fmt.Errorf("%.300q has the performance data %.300q %g", part, m.label, m.value)
+		}
+		labels[m.label] = true
+		metrics = metrics[1:]
+	}
+	if len(metrics) > 0 {
+		return fmt.Errorf("performance data without an item: %s", metricsText(metrics))
+	}
+	return nil
+}
+
+func TestOutputFitsIntoOneNRPEPacket(t *testing.T) {
+	const ports = 20000
+	var listening made
+	for port := range ports {
+		listening = append(listening, socket(fmt.Sprintf("tcp LISTEN - - 10.0.0.1:%d", port+1)))
+	}
+	for _, arguments := range []string{"--top 0", "--top 0 -w 0", "--top 0 --no-perfdata", "--top 0 --always-ok -c 0 -w total=5"} {
+		output, _ := replyTo(t, listening, append(strings.Fields(arguments), "--by", "local-port")...)
+		groups, _, _ := strings.Cut(textOf(output), " (+")
+		shown := strings.Count(groups, ": 1")
+		if !strings.Contains(output, fmt.Sprintf(" (+%d more: %d)", ports-shown, ports-shown)) {
+			t.Errorf("%s: %d groups are shown, and not how many are left", arguments, shown)
+		}
+		if len(output) > maxOutput || len(output) < maxOutput-200 {
+			t.Errorf("%s: %d bytes", arguments, len(output))
+		}
+		if values := strings.Count(valuesOf(output), "=1"); valuesOf(output) != "" && values != shown {
+			t.Errorf("%s: %d groups are shown, %d emitted", arguments, shown, values)
+		}
+	}
+	output, _ := replyTo(t, listening, "--by", "local-port", "--top", "0", "-w", "19000=5")
+	if _, err := harmless(output); err != nil || len(output) > maxOutput || !strings.Contains(output, "[OK] - 19000: 1, ") || !strings.Contains(output, "|19000=1;5;;0 ") {
+		t.Errorf("%d bytes, %v: %.300s", len(output), err, output)
+	}
+}
+
+func TestGroupsThatAreShown(t *testing.T) {
+	from := made(socketsOf("9 tcp LISTEN a", "3 tcp LISTEN b", "3 tcp6 LISTEN c", "1 tcp LISTEN d", "1 tcp LISTEN e"))
+	for _, test := range []struct{ arguments, text, values string }{
+		{"", "a: 9, b: 3, c: 3, d: 1, e: 1", "a=9 b=3 c=3 d=1 e=1"},
+		{"--top 0", "a: 9, b: 3, c: 3, d: 1, e: 1", "a=9 b=3 c=3 d=1 e=1"},
+		{"--top 1", "a: 9 (+4 more: 8)", "a=9"},
+		{"--top 2 -w @1:3 -c e=0", "e: 1 [CRITICAL], b: 3 [WARNING] (+3 more: 13)", "e=1 b=3"},
+		{"--top 1 -w f=5,d=10", "a: 9, d: 1, f: 0 (+3 more: 7)", "a=9 d=1 f=0"},
+		{"--top 1 -w total=1", "a: 9 (+4 more: 8), total: 17 [WARNING]", "a=9 total=17"},
+		{"--top 1 --no-perfdata", "a: 9 (+4 more: 8)", ""},
+	} {
+		output, _ := replyTo(t, from, append(strings.Fields(test.arguments), "--by", "process", "--no-details")...)
+		if textOf(output) != test.text || valuesOf(output) != test.values {
+			t.Errorf("%s: got  %s\nwant %s|%s", test.arguments, output, test.text, test.values)
+		}
+	}
+}
+
+// The text names all that was asked for, as it was typed.
+func TestNothingFoundNamesWhatWasAskedFor(t *testing.T) {
+	for _, test := range []struct{ arguments, text string }{
+		{"", `No connections of type "all" in status "all" found.`},
+		{"--conn-type udp --conn-type tcp,udp", `No connections of type "udp,tcp" in status "all" found.`},
+		{"--conn-type TCP6,all", `No connections of type "all" in status "all" found.`},
+		{"--conn-status Close-Wait,CLOSED,fin_wait_1,syn_rcvd", `No connections of type "all" in status "close_wait,close,fin_wait1,syn_recv" found.`},
+		{"--local-port 1", `No connections of type "all" in status "all" with --local-port 1 found.`},
+		{
+			"--conn-type tcp --conn-status close-wait --local-port 443 --process pythn3",
+			`No connections of type "tcp" in status "close_wait" with --process pythn3 and --local-port 443 found.`,
+		},
+		{
+			"--remote-address 10.0.0.0/8 --remote-address !10.1.0.0/16 --local-port 8000-8100,!8080",
+			`No connections of type "all" in status "all" with --local-port 8000-8100,!8080 and --remote-address 10.0.0.0/8,!10.1.0.0/16 found.`,
+		},
+		{"--process a<b>|c=1", `No connections of type "all" in status "all" with --process a_b__c=1 found.`},
+	} {
+		if output, code := replyTo(t, nil, strings.Fields(test.arguments)...); code != 0 || output != "[OK] - "+test.text+"\n" {
+			t.Errorf("%s: got %d %s", test.arguments, code, output)
+		}
+	}
+}
+
+func TestNotesSayHowItWasRead(t *testing.T) {
+	one := (&Question{}).tally(nil)
+	found := reading{counts: newCounter([]*tally{one}), sources: []string{sourceNetlink, sourceGopsutil}}
+	found.counts.add(socket("tcp LISTEN"))
+	refused := failure{"tcp6", sourceNetlink, fmt.Errorf("no luck")}
+	found.failures = []failure{refused, refused, {"udp", sourceNetlink, fmt.Errorf("no more")}}
+	for _, test := range []struct{ arguments, want string }{
+		{"", "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)"},
+		{"-v", "1 sockets counted, read from netlink and gopsutil in 2 ms (netlink tcp6: no luck; netlink udp: no more)"},
+	} {
+		if got := strings.Join(notes(configOf(t, strings.Fields(test.arguments)...), found, nil, "2 ms"), "\n"); got != test.want {
+			t.Errorf("%s: got %s", test.arguments, got)
+		}
+	}
+	found.failures, found.sources = nil, nil
+	if got := notes(configOf(t), found, nil, "2 ms"); got != nil {
+		t.Errorf("got %q", got)
+	}
+	if got := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")); got != "[1 sockets counted, read from nowhere in 2 ms]" {
+		t.Errorf("got %s", got)
+	}
+}
