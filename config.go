@@ -105,8 +105,7 @@ type argumentParser struct {
 }
 
 func (p argumentParser) list(flag string) []string {
-	lists, _ := p.flags.GetStringArray(flag)
-	return lists
+	return p.flags.Lookup(flag).Value.(pflag.SliceValue).GetSlice()
 }
 
 // onLiveLinux tells whether there is a kernel to ask for what only Linux knows.
@@ -312,15 +311,15 @@ func (p argumentParser) zero() error {
 	for _, k := range p.Question.kinds(statusesOf(thisSystem)) {
 		s := Socket{Proto: k.socketType}
 		s.Status = k.status
-		p.name(string(p.Levels.by.key(nil, &s)))
+		p.name(string(p.Levels.by.key(nil, &s)), "")
 	}
 	return nil
 }
 
 // name has a group reported also without a socket.
-func (p argumentParser) name(key string) {
-	if !slices.Contains(p.Levels.named, key) {
-		p.Levels.named = append(p.Levels.named, key)
+func (p argumentParser) name(key, ending string) {
+	if one := (namedGroup{key, ending}); !slices.Contains(p.Levels.named, one) {
+		p.Levels.named = append(p.Levels.named, one)
 	}
 }
 
@@ -331,26 +330,27 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	if !p.isRecording {
 		of = statusesOf(thisSystem)
 	}
-	*level, err = parseThresholds(splitLists(p.list(flag)), p.Levels.by, func(key, text string) error {
-		switch {
-		case key == totalGroup:
-			return nil
-		case isLimit(key) && !p.onLiveLinux():
-			return errOnlyLinux(text)
-		case isLimit(key):
-			return nil
+	*level, err = parseThresholds(splitLists(p.list(flag)), p.Levels.by, func(name groupName) (groupName, error) {
+		if isLimit(name.key) && !p.onLiveLinux() {
+			return name, errOnlyLinux(name.text)
 		}
-		if status := p.Levels.by.value(key, byStatus); status != "" && !p.isRecording {
+		if isLimit(name.key) || name.key == totalGroup {
+			return name, nil
+		}
+		if status := p.Levels.by.value(name.key, byStatus); status != "" && !p.isRecording {
 			if err := checkStatus(thisSystem, status); err != nil {
-				return err
+				return name, err
 			}
 		}
-		if p.Levels.by.isWhole(key) {
-			p.name(key)
-		} else {
-			p.Levels.parts = append(p.Levels.parts, key)
+		if !p.isRecording { // which has the ids of users
+			name.key = p.Levels.by.withFirstName(name.key)
 		}
-		return p.Question.checkKey(p.Levels.by, key, text, of)
+		if p.Levels.by.isWhole(name.key) {
+			p.name(name.key, name.mark)
+		} else {
+			p.Levels.parts = append(p.Levels.parts, name.key)
+		}
+		return name, p.Question.checkKey(p.Levels.by, name.key, name.text, of)
 	})
 	for _, name := range limitNames() {
 		if t, isSet := (*level)[name]; err == nil && isSet && (t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1)) {

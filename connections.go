@@ -137,6 +137,9 @@ type Socket struct {
 
 	isWaiting bool // nobody has accepted it yet
 	isNamed   bool // it was made from the name of a group, which may be in any case
+
+	key     []byte // of its group, made once for all tallies that ask for it
+	isKeyed bool
 }
 
 // owner is whose a socket is.

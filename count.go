@@ -144,6 +144,7 @@ func newCounter(tallies []*tally) (all counter) {
 
 // add counts a socket, which may change afterwards.
 func (c counter) add(s *Socket) {
+	s.isKeyed = false
 	for _, each := range c {
 		each.add(s, 1)
 	}
@@ -151,6 +152,7 @@ func (c counter) add(s *Socket) {
 
 // addNumber counts as many sockets for the tallies for which a number will do.
 func (c counter) addNumber(s *Socket, sockets int) {
+	s.isKeyed = false
 	for _, each := range c {
 		if each.isPlain() && sockets > 0 {
 			each.add(s, sockets)
@@ -160,6 +162,7 @@ func (c counter) addNumber(s *Socket, sockets int) {
 
 // addTo counts a socket for some tallies only.
 func (c counter) addTo(isFor func(*tally) bool, s *Socket) {
+	s.isKeyed = false
 	for _, each := range c {
 		if isFor(each.tally) {
 			each.add(s, 1)
@@ -186,6 +189,7 @@ type dump struct {
 	name    string   // in messages: "tcp", "" where it has all
 	where   string   // in messages: the network namespace, "" where there is only one
 	sources []source // that can read it, the best one first
+	isQuick bool     // it takes no time that another processor would be worth
 	isLast  bool     // to be read when the others have been
 }
 
@@ -225,22 +229,29 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 	slots := make(chan struct{}, maxReadings)
 	var all sync.WaitGroup
 	var merging sync.Mutex
+	read := func(i int) {
+		defer func() {
+			outcomes[i].fault = recover()
+		}()
+		outcomes[i] = dumps[i].read(tallies)
+		merging.Lock()
+		defer merging.Unlock()
+		if outcomes[i].found != nil {
+			result.counts.merge(outcomes[i].found)
+		}
+	}
 	for i, d := range dumps {
 		if d.isLast {
 			all.Wait()
 		}
+		if d.isQuick || d.isLast {
+			read(i)
+			continue
+		}
 		slots <- struct{}{}
 		all.Go(func() {
-			defer func() {
-				outcomes[i].fault = recover()
-				<-slots
-			}()
-			outcomes[i] = d.read(tallies)
-			merging.Lock()
-			defer merging.Unlock()
-			if outcomes[i].found != nil {
-				result.counts.merge(outcomes[i].found)
-			}
+			defer func() { <-slots }()
+			read(i)
 		})
 	}
 	all.Wait()

@@ -25,9 +25,8 @@ type violation struct {
 	tally   *tally // of its sockets
 	sockets int
 	state   check.Status
-	blame   *string // where to say who has most of it, nil where the name does
-
-	isNameOnly bool // not how much
+	key     string  // of a group
+	figure  *figure // or what else it is
 }
 
 // violations returns what the holders and the peers are told of, the worst state
@@ -42,18 +41,14 @@ func (c *Config) violations(r *results) []violation {
 	for i := range r.groups {
 		g := &r.groups[i]
 		if g.least != check.OK {
-			blame := &g.blame
-			if c.Levels.by.has(byProcess) || c.Levels.by.has(byUnit) {
-				blame = nil
-			}
-			add(violation{c.Levels.by.text(g.key), c.Question.tallyOf(c.Levels.by, g.key), g.known, g.least, blame, false})
+			add(violation{text: c.Levels.by.text(g.key), key: g.key, tally: c.Question.tallyOf(c.Levels.by, g.key), sockets: g.known, state: g.least})
 		}
 	}
 	for i := range r.limits {
 		l := &r.limits[i]
-		add(violation{l.name, l.users, l.sockets, l.least, &l.blame, l.isNameOnly})
+		add(violation{text: l.name, tally: l.users, sockets: l.sockets, state: l.least, figure: l})
 	}
-	add(violation{totalGroup, c.Question.tally(nil), r.sockets, r.total.least, &r.total.blame, false})
+	add(violation{text: totalGroup, tally: c.Question.tally(nil), sockets: r.sockets, state: r.total.least, figure: &r.total})
 	slices.SortStableFunc(all, func(a, b violation) int {
 		return cmp.Or(cmp.Compare(b.state, a.state), cmp.Compare(b.sockets, a.sockets))
 	})
@@ -62,23 +57,23 @@ func (c *Config) violations(r *results) []violation {
 
 // culprits returns who holds the sockets of the violations, where they go and
 // since when, a line each, and with tellHidden how many holders this user may not
-// see. It reads the sockets once more, which only a violation is worth.
-func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]string, error) {
+// see, and who has most of the first one. It reads the sockets once more, which
+// only a violation is worth.
+func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (lines []string, most string, err error) {
 	var tallies []*tally
 	for _, v := range all {
 		tallies = append(tallies, v.holders(), v.peers(), v.idle())
 	}
 	found, err := count(dumps(tallies), tallies...)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var lines []string
 	unseen := 0
 	for i, v := range all {
 		held := holdersOf(found.counts[3*i])
 		unseen += held.unseen
-		if i == 0 && v.blame != nil {
-			*v.blame = held.blame(v.isNameOnly)
+		if i == 0 {
+			most = held.blame(v.figure != nil && v.figure.isNameOnly)
 		}
 		for _, line := range []struct{ title, text string }{
 			{"held by", held.text()}, {"peers", peersText(found.counts[3*i+1])}, {"idle", idleText(found.counts[3*i+2])},
@@ -91,7 +86,7 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) ([]
 	if tellHidden && unseen > 0 {
 		lines = append(lines, blindSpot{dimension: byProcess, sockets: unseen}.text())
 	}
-	return lines, nil
+	return lines, most, nil
 }
 
 // holders counts the sockets by who holds them.

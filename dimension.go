@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -23,7 +24,7 @@ type dimension struct {
 	text func(*Socket) *string
 	port func(*Socket) *uint32
 
-	pattern string                                        // of a value in the name of a group
+	pattern string                                        // of a value in the name of a group, "" for statusPattern
 	parse   func(text string) (value string, ok bool)     // reads a value in the name of a group
 	item    func(text string) (func(*Socket) bool, error) // reads an item of the filter, nil where there is none
 
@@ -35,11 +36,11 @@ var (
 	byType = &dimension{name: "type",
 		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
 	byStatus = &dimension{name: "status",
-		text: func(s *Socket) *string { return &s.Status }, pattern: statusPattern(), parse: canonicalStatus}
+		text: func(s *Socket) *string { return &s.Status }, parse: canonicalStatus}
 	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, here and below",
 		text: func(s *Socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
 	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
-		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseUserName, item: userItem, isFree: true}
+		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
 	byLocalAddress = &dimension{name: "local-address", needs: fieldLocalAddress, help: "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)",
 		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
 	byLocalPort = &dimension{name: "local-port", needs: fieldLocalPort, help: "Count only sockets on this local `PORT`: a number or a range (8000-8100)",
@@ -77,7 +78,7 @@ func statusPattern() string {
 		spellings = append(spellings, spelling)
 	}
 	slices.SortFunc(spellings, func(a, b string) int { return len(b) - len(a) })
-	return strings.ReplaceAll(strings.Join(spellings, "|"), "_", "[_ ]")
+	return strings.ReplaceAll(strings.Join(spellings, "|"), "_", "[_ -]")
 }
 
 // append appends the value that the socket has.
@@ -134,6 +135,16 @@ func (g grouping) has(d *dimension) bool { return slices.Contains(g, d) }
 // are few groups, known beforehand.
 func (g grouping) isPlain() bool {
 	return !slices.ContainsFunc(g, func(d *dimension) bool { return d != byType && d != byStatus })
+}
+
+// freeNames returns how many parts of the names others choose.
+func (g grouping) freeNames() (names int) {
+	for _, d := range g {
+		if d.isFree {
+			names++
+		}
+	}
+	return names
 }
 
 func (g grouping) fields() (all fields) {
@@ -242,7 +253,14 @@ func mark(key string) string {
 	return fmt.Sprintf("~%08x", hash.Sum32())
 }
 
-var markAtEnd = regexp.MustCompile(`~[0-9a-f]{8}$`)
+// cutMark cuts the mark off the end of a name, if there is one.
+func cutMark(name string) (rest, found string) {
+	start := len(name) - len("~00000000")
+	if start < 0 || name[start] != '~' || strings.Trim(strings.ToLower(name[start+1:]), "0123456789abcdef") != "" {
+		return name, ""
+	}
+	return name[:start], strings.ToLower(name[start:])
+}
 
 // folded returns the name of a group as names are compared: in any case, and
 // with the underscores of a label in place of the spaces of a text.
@@ -251,34 +269,48 @@ func folded(name string) string { return strings.ToLower(strings.ReplaceAll(name
 // parse reads the name of a group as it is shown, in performance data or in a
 // text, and returns its key. Spellings do not matter.
 func (g grouping) parse(name string) (key string, ok bool) {
+	for _, hasLonePairs := range []bool{false, true} {
+		if found := regexp.MustCompile(g.pattern(hasLonePairs)).FindStringSubmatch(name); found != nil {
+			return g.parseParts(found[1:], hasLonePairs)
+		}
+	}
+	return "", false
+}
+
+// pattern returns a regular expression with a part for each value. The text of a
+// pair has no port where there is none to tell, which is a part of its own.
+func (g grouping) pattern(hasLonePairs bool) string {
 	var pattern strings.Builder
-	pattern.WriteString(`(?is)^`)
 	for i := 0; i < len(g); i++ {
 		if i > 0 {
 			pattern.WriteString(`[_ ]`)
 		}
-		if g.isPair(i) { // the text has no port where there is none to tell
-			fmt.Fprintf(&pattern, `(?:(%s)[:_ ](%s)|([?-]))`, g[i].pattern, g[i+1].pattern)
+		value := `(` + cmp.Or(g[i].pattern, statusPattern()) + `)`
+		if g.isPair(i) {
 			i++
-		} else {
-			fmt.Fprintf(&pattern, `(%s)`, g[i].pattern)
-		}
-	}
-	found := regexp.MustCompile(pattern.String() + `$`).FindStringSubmatch(markAtEnd.ReplaceAllString(name, ""))
-	if found == nil {
-		return "", false
-	}
-	var values []string
-	for found = found[1:]; len(values) < len(g); found = found[1:] {
-		if g.isPair(len(values)) {
-			if alone := found[2]; alone != "" {
-				found[0], found[1] = alone, alone
+			value += `[:_ ](` + g[i].pattern + `)`
+			if hasLonePairs {
+				value = `(?:` + value + `|([?-]))`
 			}
-			found = slices.Delete(found, 2, 3)
 		}
-		value, known := found[0], !isTold(found[0])
+		pattern.WriteString(value)
+	}
+	return `(?is)^` + pattern.String() + `$`
+}
+
+// parseParts reads the values in the parts of a name.
+func (g grouping) parseParts(parts []string, hasLonePairs bool) (key string, ok bool) {
+	var values []string
+	for ; len(values) < len(g); parts = parts[1:] {
+		if hasLonePairs && g.isPair(len(values)) {
+			if alone := parts[2]; alone != "" {
+				parts[0], parts[1] = alone, alone
+			}
+			parts = slices.Delete(parts, 2, 3)
+		}
+		value, known := parts[0], !isTold(parts[0])
 		if !known {
-			value, known = g[len(values)].parse(found[0])
+			value, known = g[len(values)].parse(parts[0])
 		}
 		if !known {
 			return "", false
@@ -295,15 +327,25 @@ func knownType(spelling string) (name string, known bool) {
 
 func parseFreeName(text string) (value string, ok bool) { return cleanName(text), text != "" }
 
-// parseUserName reads the id of a user, or any of the names that the user has:
-// the first one is shown.
-func parseUserName(text string) (value string, ok bool) {
-	if id, isID := parseUserID(text); isID {
-		if name, isKnown := userName(id); isKnown {
-			text = name
+// withFirstName returns the key with the name by which a user is shown in place
+// of the id or another name of that user.
+func (g grouping) withFirstName(key string) string {
+	index, values := slices.Index(g, byUser), g.values(key)
+	if index >= 0 && index < len(values) {
+		values[index] = firstUserName(values[index])
+	}
+	return strings.Join(values, keySeparator)
+}
+
+// firstUserName returns the first name of the user with that id or name, or what
+// was typed where there is none.
+func firstUserName(typed string) string {
+	if id, isID := parseUserID(typed); isID {
+		if name, isNamed := userName(id); isNamed {
+			return cleanName(name)
 		}
 	}
-	return parseFreeName(text)
+	return typed
 }
 
 // parseUserID returns the id of a user that was typed as an id or a name.

@@ -63,9 +63,24 @@ func (q *Question) hasFilter(d *dimension) bool {
 	return slices.ContainsFunc(q.Filters, func(f filter) bool { return f.dimension == d })
 }
 
-// tally counts the sockets by a grouping.
+// groupKey returns the key of the group that the socket is in. In a run there is
+// one grouping.
+func (s *Socket) groupKey(by grouping) []byte {
+	if !s.isKeyed {
+		s.key, s.isKeyed = by.key(s.key[:0], s), true
+	}
+	return s.key
+}
+
+// tally counts the sockets by a grouping, nil for all in one.
 func (q *Question) tally(by grouping) *tally {
-	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, key: by.key, bounds: q.bounds}
+	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, bounds: q.bounds,
+		key: func(to []byte, s *Socket) []byte {
+			if by == nil {
+				return to
+			}
+			return append(to, s.groupKey(by)...)
+		}}
 }
 
 // tallyOf counts the sockets of one group, all with the same key.
@@ -76,8 +91,7 @@ func (q *Question) tallyOf(by grouping, key string) *tally {
 		return q.includes(socketType, status) && !isOther(byType, socketType) && !isOther(byStatus, status)
 	}
 	t.asks = func(s *Socket) answer {
-		var buffer [256]byte
-		if string(by.key(buffer[:0], s)) != key {
+		if string(s.groupKey(by)) != key {
 			return no
 		}
 		return q.asks(s)
@@ -88,7 +102,7 @@ func (q *Question) tallyOf(by grouping, key string) *tally {
 // tallyHidden counts the sockets that count, or may, whose value in the
 // dimension is hidden.
 func (q *Question) tallyHidden(d *dimension) *tally {
-	t := q.tally(grouping{})
+	t := q.tally(nil)
 	t.fields |= d.needs
 	t.asks = func(s *Socket) answer {
 		if !d.isHidden(s) || q.asks(s) == no {
@@ -138,7 +152,8 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 	s := Socket{owner: owner{Process: hidden, User: hidden, Unit: hidden}, Netns: hidden, Direction: hidden, Idle: math.MaxInt64, isNamed: true}
 	s.Laddr.IP, s.Raddr.IP, s.Laddr.Port, s.Raddr.Port = hidden, hidden, portHidden, portHidden
 	for i, value := range g.values(key) {
-		if value != "" {
+		// Where several names are free, one could be read in several ways.
+		if isSure := !g[i].isFree || g.freeNames() == 1; value != "" && isSure {
 			g[i].assign(&s, value)
 		}
 	}
@@ -334,12 +349,12 @@ func nameMatcher(text string) (func(name string) bool, error) {
 func userItem(text string) (func(*Socket) bool, error) {
 	isName, err := nameMatcher(strings.ToLower(text))
 	id, isKnown := parseUserID(text)
-	name, _ := parseUserName(text)
+	name := firstUserName(text)
 	return func(s *Socket) bool {
 		if isKnown && len(s.Uids) > 0 {
 			return uint32(s.Uids[0]) == id
 		}
-		return isName(strings.ToLower(s.User)) || isTold(s.User) && strings.EqualFold(cleanName(s.User), name)
+		return isName(strings.ToLower(s.User)) || isTold(s.User) && strings.EqualFold(cleanName(s.User), cleanName(name))
 	}, err
 }
 

@@ -106,7 +106,7 @@ func (h *holders) together(pids []int32) (all owner) {
 // process has ended. The kernel may have cut it: the program's link has the
 // rest, or else the command line has.
 func (h *holders) name(pid int32) string {
-	content, err := os.ReadFile(h.path(pid, "comm"))
+	content, err := h.read(strconv.Itoa(int(pid))+"/comm", 64)
 	if err != nil {
 		return hidden
 	}
@@ -161,7 +161,7 @@ func (h *holders) commandOf(pid int32) string {
 // runsAs returns the name of the user that the process runs as, hidden where it
 // cannot be read: the second of the ids in /proc/PID/status, see proc(5).
 func (h *holders) runsAs(pid int32) string {
-	content, _ := os.ReadFile(h.path(pid, "status"))
+	content, _ := h.read(strconv.Itoa(int(pid))+"/status", 4<<10)
 	for line := range strings.Lines(string(content)) {
 		words := strings.Fields(line)
 		if len(words) < 3 || words[0] != "Uid:" {

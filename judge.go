@@ -24,12 +24,12 @@ func (v verdict) worse(other verdict) verdict {
 // group is the sockets with a key, as they are judged.
 type group struct {
 	key               string
-	known             int  // for certain
-	hidden            int  // so many more may count
-	isNamed           bool // by a threshold, or asked for by --zero
+	known             int    // for certain
+	hidden            int    // so many more may count
+	isNamed           bool   // by a threshold, or asked for by --zero
+	mark              string // with which it was named, where there is none
 	warning, critical *check.Threshold
 	verdict
-	blame string // who has most of it, in the first line
 }
 
 // figure is a judged value that is no group.
@@ -53,15 +53,21 @@ type figure struct {
 type levels struct {
 	by                grouping
 	warning, critical Thresholds
-	named             []string // the keys of groups that are reported also without a socket
-	parts             []string // the keys of types and statuses that thresholds name
-	isZero            bool     // every group is reported, always in the same order
-	isJudgedEmpty     bool     // a range for all groups judges also that there is none
+	named             []namedGroup // that are reported also without a socket
+	parts             []string     // the keys of types and statuses that thresholds name
+	isZero            bool         // every group is reported, always in the same order
+	isJudgedEmpty     bool         // a range for all groups judges also that there is none
 }
 
 // names tells whether a threshold is for the name.
 func (l levels) names(name string) bool {
 	return l.warning.first(name) != nil || l.critical.first(name) != nil
+}
+
+// namedGroup is a group that a threshold names, or that --zero asks for.
+type namedGroup struct {
+	key  string
+	mark string // of one of several groups with the same label, "" for all of them
 }
 
 // results are all that was judged.
@@ -72,6 +78,7 @@ type results struct {
 	empty           figure   // that there is nothing at all
 	total           figure   // without a label where no threshold names it
 	sockets, hidden int      // in all groups
+	blamed, blame   string   // the key of the worst group, and who has most of it
 }
 
 // verdict returns the verdict on everything together.
@@ -122,6 +129,9 @@ func (l levels) judgeGroups(found *counts) []group {
 		g := &groups[i]
 		g.warning, g.critical = l.warning.of(l.by, g.key), l.critical.of(l.by, g.key)
 		low, high := g.known, g.known+g.hidden+unseen.behind(g.key)
+		if g.isNamed { // its own number is asked for
+			g.hidden = high - low
+		}
 		isOthers := !g.isNamed && l.by.mask(g.key) != ""
 		if isOthers { // they are any number of groups, of one socket or more
 			low = min(low, 1)
@@ -168,18 +178,19 @@ func (l levels) addNamed(groups []group) []group {
 	indexes := map[string][]int{} // by every name that a threshold can use
 	for i := range groups {
 		for _, key := range slices.Compact([]string{groups[i].key, l.by.shortened(groups[i].key)}) {
-			name := folded(l.by.label(key))
-			indexes[name] = append(indexes[name], i)
+			label := folded(l.by.label(key))
+			indexes[label] = append(indexes[label], i)
+			indexes[label+mark(groups[i].key)] = append(indexes[label+mark(groups[i].key)], i)
 		}
 	}
-	for _, key := range l.named {
-		name := folded(l.by.label(key))
+	for _, named := range l.named {
+		name := folded(l.by.label(named.key)) + named.mark
 		for _, i := range indexes[name] {
 			groups[i].isNamed = true
 		}
 		if len(indexes[name]) == 0 {
 			indexes[name] = []int{len(groups)}
-			groups = append(groups, group{key: key, isNamed: true})
+			groups = append(groups, group{key: named.key, isNamed: true, mark: named.mark})
 		}
 	}
 	return groups
@@ -262,10 +273,14 @@ func (g grouping) mask(key string) string {
 	return mask
 }
 
-// masked returns the key with hidden values.
+// masked returns the key with hidden values, or as it is where there is nothing to
+// hide.
 func (g grouping) masked(key, mask string) string {
 	values := g.values(key)
 	for _, i := range mask {
+		if values[i] == nothing {
+			return key
+		}
 		values[i] = hidden
 	}
 	return strings.Join(values, keySeparator)
@@ -292,7 +307,7 @@ func judge(warning, critical *check.Threshold, low, high int) verdict {
 			continue
 		}
 		for _, end := range []float64{threshold.Lower, threshold.Upper} {
-			for _, number := range []float64{math.Ceil(end) - 1, math.Ceil(end), math.Floor(end), math.Floor(end) + 1} {
+			for _, number := range []float64{math.Ceil(end), math.Floor(end) + 1} {
 				if float64(low) < number && number < float64(high) {
 					v.least, v.most = min(v.least, state(int(number))), max(v.most, state(int(number)))
 				}

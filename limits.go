@@ -141,14 +141,9 @@ func summary(limits []figure) (text string, isNeeded bool) {
 	return fmt.Sprintf("%s: %s (%s)", allLimits, percentText(fullest.value), fullest.name), true
 }
 
-// reservedNames are those of what is no group.
-var reservedNames = func() map[string]bool {
-	names := map[string]bool{totalGroup: true, allLimits: true, "": true, hidden: true, nothing: true}
-	for _, kind := range limitRows {
-		names[kind.name], names[kind.label] = true, true
-	}
-	return names
-}()
-
 // isReserved tells whether a name has a meaning of its own in texts and labels.
-func isReserved(name string) bool { return reservedNames[strings.ToLower(name)] }
+func isReserved(name string) bool {
+	name = strings.ToLower(name)
+	isRow := func(kind limitRow) bool { return kind.name == name || kind.label == name }
+	return slices.Contains([]string{"", hidden, nothing, totalGroup, allLimits}, name) || slices.ContainsFunc(limitRows, isRow)
+}

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -129,8 +127,7 @@ func (p procfs) quotaOf(used, size string) (quota, error) {
 // sockstat returns a number of a line of /proc/net/sockstat or sockstat6 in the
 // network namespace of the calling thread.
 func (p procfs) sockstat(file, line, name string) (number int, err error) {
-	path := filepath.Join(string(p), "thread-self/net", file)
-	content, err := os.ReadFile(path)
+	content, err := p.read("thread-self/net/"+file, 4<<10)
 	if err != nil {
 		return 0, err
 	}
@@ -142,7 +139,7 @@ func (p procfs) sockstat(file, line, name string) (number int, err error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("%s has no %s in its line %s", path, name, line)
+	return 0, fmt.Errorf("%s/thread-self/net/%s has no %s in its line %s", p, file, name, line)
 }
 
 // halfOpenMax returns how many half-open connections there may be without
@@ -157,6 +154,9 @@ func (p procfs) halfOpenMax() int {
 	return int(most[0]) - int(most[0])/4 + 1
 }
 
+// reservedPorts is the one setting that can be long.
+const reservedPorts = "net/ipv4/ip_local_reserved_ports"
+
 // portSpace returns the ephemeral ports of the network namespace that the
 // calling thread is in.
 func (p procfs) portSpace() (portSpace, error) {
@@ -164,7 +164,7 @@ func (p procfs) portSpace() (portSpace, error) {
 	if err != nil {
 		return portSpace{}, err
 	}
-	reserved, err := p.setting("net/ipv4/ip_local_reserved_ports")
+	reserved, err := p.setting(reservedPorts)
 	if err != nil {
 		return portSpace{}, err
 	}
@@ -203,27 +203,15 @@ func (p procfs) numbers(name string, atLeast int) (all []float64, err error) {
 	return all, nil
 }
 
-// settingSizes are enough for most settings, and for the longest list of ports:
-// every other one.
-var settingSizes = []int{4 << 10, 256 << 10}
+// maxSetting is more than the longest list of ports takes: every other one.
+const maxSetting = 256 << 10
 
-// setting returns the value of a kernel setting, see proc_sys(5). The kernel
-// gives only what the first read has room for, and nothing more at the next one.
-func (p procfs) setting(name string) (text string, err error) {
-	for _, size := range settingSizes {
-		file, err := os.Open(filepath.Join(string(p), "sys", name))
-		if err != nil {
-			return "", err
-		}
-		content := make([]byte, size)
-		n, err := file.Read(content)
-		_ = file.Close()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		if text = strings.TrimSpace(string(content[:n])); n < size {
-			break
-		}
+// setting returns the value of a kernel setting, see proc_sys(5).
+func (p procfs) setting(name string) (string, error) {
+	size := 4 << 10
+	if name == reservedPorts {
+		size = maxSetting
 	}
-	return text, nil
+	content, err := p.read("sys/"+name, size)
+	return strings.TrimSpace(string(content)), err
 }

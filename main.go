@@ -65,16 +65,20 @@ type reader interface {
 	dumps(context.Context, []*tally) []dump
 }
 
-// runCheck counts and judges, and returns the state and the whole output.
+// runCheck reads what is to be checked, and returns the state and the whole output.
 func runCheck(ctx context.Context, config *Config) (check.Status, string, error) {
-	started := time.Now()
 	from, limits, err := open(config)
 	if err != nil {
 		return check.Unknown, "", err
 	}
+	return checkSockets(ctx, config, from, limits)
+}
+
+// checkSockets counts and judges what the reader reads.
+func checkSockets(ctx context.Context, config *Config, from reader, limits []limit) (check.Status, string, error) {
+	started := time.Now()
 	spots := config.blindSpots()
-	tallies := []*tally{config.Question.tally(config.Levels.by)}
-	tallies = append(tallies, config.tallyHidden(spots)...)
+	tallies := append([]*tally{config.Question.tally(config.Levels.by)}, config.tallyHidden(spots)...)
 	for _, l := range limits {
 		if users := l.tally(); users != nil {
 			tallies = append(tallies, users)
@@ -92,7 +96,8 @@ func runCheck(ctx context.Context, config *Config) (check.Status, string, error)
 	if err := spots.check(config, r); err != nil {
 		return check.Unknown, "", err
 	}
-	state, output := report(r, append(details(ctx, from, config, r), notes(config, found, spots, duration)...), config)
+	lines := append(blame(ctx, from, config, r), notes(config, found, spots, duration)...)
+	state, output := report(r, lines, config)
 	return state, output, nil
 }
 
@@ -109,43 +114,51 @@ func open(config *Config) (reader, []limit, error) {
 	return live, limits, err
 }
 
-// details returns the culprits, or why they cannot be told. They may take half
-// of the time that is left: what was judged must not be lost over them.
-func details(ctx context.Context, from reader, config *Config, r *results) []string {
+// blame returns what is told of the culprits, or why nothing can be told. That may
+// take half of the time that is left: what was judged must not be lost over it.
+func blame(ctx context.Context, from reader, config *Config, r *results) []string {
 	all := config.violations(r)
 	if config.NoDetails || len(all) == 0 {
 		return nil
 	}
-	if deadline, set := ctx.Deadline(); set {
+	if deadline, isSet := ctx.Deadline(); isSet {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	var lines []string
-	done := make(chan error, 1)
+	type answers struct {
+		lines []string
+		most  string
+		err   error
+	}
+	done := make(chan answers, 1)
 	go func() { // not all that it waits for looks at the context
-		var err error
+		var a answers
 		defer func() {
 			if fault := recover(); fault != nil {
-				err = fmt.Errorf("fault %v", fault)
+				a.err = fmt.Errorf("fault %v", fault)
 			}
-			done <- err
+			done <- a
 		}()
-		lines, err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.asksFor(byProcess))
+		a.lines, a.most, a.err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.asksFor(byProcess))
 	}()
-	var err error
+	var a answers
 	select {
-	case err = <-done:
+	case a = <-done:
 	case <-ctx.Done():
-		err = ctx.Err()
+		a.err = ctx.Err()
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(a.err, context.DeadlineExceeded):
 		return []string{"who holds the sockets cannot be told in time"}
-	case err != nil:
-		return []string{"who holds the sockets cannot be told: " + err.Error()}
+	case a.err != nil:
+		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
+	case all[0].figure != nil:
+		all[0].figure.blame = a.most
+	case !config.Levels.by.has(byProcess) && !config.Levels.by.has(byUnit): // whose names say it
+		r.blamed, r.blame = all[0].key, a.most
 	}
-	return lines
+	return a.lines
 }
 
 // exit prints the text and ends the program with the state. A text that could

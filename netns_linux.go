@@ -63,7 +63,8 @@ func (n namespace) open() (*os.File, error) {
 
 func inodeOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
 
-// within runs the function in the namespace.
+// within runs the function in the namespace, on this thread, which goes back to
+// where it was afterwards.
 func (n namespace) within(do func() error) error {
 	if n.isOwn() {
 		return do()
@@ -73,16 +74,24 @@ func (n namespace) within(do func() error) error {
 		return err
 	}
 	defer file.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- netnsRights(err)
-			return
+	runtime.LockOSThread()
+	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return &os.PathError{Op: "open", Path: "/proc/thread-self/ns/net", Err: err}
+	}
+	defer unix.Close(own)
+	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return netnsRights(err)
+	}
+	defer func() {
+		// A thread that cannot go back stays locked, and ends with its goroutine.
+		if unix.Setns(own, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
 		}
-		done <- do()
 	}()
-	return <-done
+	return do()
 }
 
 // dial returns a socket to ask the kernel about the sockets of the namespace by.
@@ -379,7 +388,7 @@ func (p procfs) ownID() uint64 {
 // of /proc/PID/stat, see proc_pid_stat(5). The second field, the name of the
 // process, may hold anything.
 func (p procfs) started(pid int32) (ticks uint64) {
-	content, _ := os.ReadFile(p.path(pid, "stat"))
+	content, _ := p.read(strconv.Itoa(int(pid))+"/stat", 1<<10)
 	_, rest, _ := cutLast(string(content), ")")
 	if words := strings.Fields(rest); len(words) >= 20 {
 		ticks, _ = strconv.ParseUint(words[19], 10, 64)

@@ -17,6 +17,31 @@ func (p procfs) path(pid int32, name string) string {
 	return filepath.Join(string(p), strconv.Itoa(int(pid)), name)
 }
 
+// read returns the content of a file below the root, up to a size: the kernel
+// gives only what the first read has room for of some of them. It does without
+// the os package, which has the runtime watch every file.
+func (p procfs) read(name string, size int) ([]byte, error) {
+	path := filepath.Join(string(p), name)
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(file)
+	content := make([]byte, size)
+	length := 0
+	for length < size {
+		n, err := unix.Read(file, content[length:])
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if err == nil && n <= 0 {
+			break
+		}
+		length += max(n, 0)
+	}
+	return content[:length], nil
+}
+
 // processes calls the function with the id of each process until it returns an
 // error.
 func (p procfs) processes(do func(pid int32) error) error {
@@ -69,7 +94,7 @@ func (p procfs) hidesProcesses() bool {
 // returns false where all have one, as in the first user namespace.
 func (p procfs) overflowUser() (id uint32, exists bool) {
 	const everyone = "0 0 4294967295"
-	content, err := os.ReadFile(filepath.Join(string(p), "self/uid_map"))
+	content, err := p.read("self/uid_map", 1<<10)
 	if err != nil || strings.Join(strings.Fields(string(content)), " ") == everyone {
 		return 0, false
 	}

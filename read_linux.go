@@ -27,7 +27,6 @@ type host struct {
 func openHost(config *Config) (h *host, err error) {
 	h = &host{procfs: "/proc", source: config.Source, log: config.Log}
 	h.holders = newHolders(h.procfs, h.log, h.userText)
-	h.units = h.newUnits()
 	finder := namespaceFinder{h.procfs, netnsFolder, func(pid int32) string { return h.holders.ofProcess(pid).Process }}
 	h.spaces, err = finder.find(config.Netns, config.Levels.by.has(byNetns) || config.Netns == netnsAll)
 	for _, space := range h.spaces {
@@ -47,11 +46,15 @@ func (h *host) userText(id uint32) string {
 	return strconv.FormatUint(uint64(id), 10)
 }
 
-// unit returns the name of the unit with the control group.
-func (h *host) unit(id uint64) string {
+// unit returns the name of the unit with the control group, and whether there are
+// any.
+func (h *host) unit(id uint64) (name string, hasUnits bool) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	return h.units.name(id)
+	if h.units == nil {
+		h.units = h.newUnits()
+	}
+	return h.units.name(id), h.units.root != ""
 }
 
 // dumps returns what is to be read for the tallies: for each network namespace
@@ -69,14 +72,15 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 		}
 	})
 	for _, space := range h.spaces {
-		for _, types := range [][]string{{"tcp", "tcp6"}, {"udp"}, {"udp6"}} {
+		isQuick := len(h.spaces) == 1 && !h.hasMany(space)
+		for _, types := range h.typesTogether(tallies, isQuick) {
 			types = slices.DeleteFunc(types, func(socketType string) bool { return statesFor(socketType, tallies) == 0 })
 			if len(types) == 0 {
 				continue
 			}
 			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types}
 			diag.dial = func() (int, error) { return space.dial(ctx) }
-			d := dump{name: types[0]}
+			d := dump{name: types[0], isQuick: isQuick || isUDP(types[0])}
 			if space.name != "" {
 				d.where = " of the network namespace " + cleanName(space.name)
 			}
@@ -92,7 +96,29 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 			all = append(all, d)
 		}
 	}
-	return append(all, dump{isLast: true, sources: []source{{"", p.readLate}}})
+	if p.fields&fieldProcess != 0 {
+		all = append(all, dump{isLast: true, sources: []source{{"", p.readLate}}})
+	}
+	return all
+}
+
+// hasMany tells whether a list of the sockets would take long.
+func (h *host) hasMany(space namespace) bool {
+	told, err := space.totals(h.procfs)
+	return err != nil || told.inUse["tcp"]+told.inUse["tcp6"] >= fewSockets
+}
+
+// typesTogether returns the types that are read in one dump: a walk through all
+// TCP sockets costs less than two, but two processors list many sooner than one.
+func (h *host) typesTogether(tallies []*tally, isQuick bool) [][]string {
+	isOnlyListed := true
+	for _, t := range tallies {
+		isOnlyListed = isOnlyListed && !(t.isPlain() && t.includes("tcp", "ESTABLISHED"))
+	}
+	if len(h.spaces) == 1 && !isQuick && isOnlyListed {
+		return [][]string{{"tcp"}, {"tcp6"}, {"udp", "udp6"}}
+	}
+	return [][]string{{"tcp", "tcp6"}, {"udp", "udp6"}}
 }
 
 // pass is one reading of the host.

@@ -136,7 +136,10 @@ func parseRecorded(raw []byte) (Socket, error) {
 	if s.Status, _ = canonicalStatus(s.Status); isUDP(s.Proto) || s.Status == "" {
 		s.Status = statusNone
 	}
-	s.Status = givenName(s.Status)
+	s.Status = cleanName(s.Status)
+	if s.Pid == 0 && (s.Status == "TIME_WAIT" || s.Status == "SYN_RECV") {
+		s.Pid = -1 // no process holds these
+	}
 	if s.Pid < 0 {
 		s.Process = nothing
 	}

@@ -77,7 +77,7 @@ type page struct {
 // twice returns the labels that several groups have. Only names that others
 // choose can look alike.
 func (g grouping) twice(groups []group) map[string]bool {
-	if !slices.ContainsFunc(g, func(d *dimension) bool { return d.isFree }) {
+	if g.freeNames() == 0 {
 		return nil
 	}
 	seen := map[string]bool{}
@@ -147,12 +147,16 @@ func (p page) render(n int) string {
 func (p *page) addGroup(g group) {
 	by := p.config.Levels.by
 	text, label := by.text(g.key), by.label(g.key)
-	if p.isTwice[label] {
-		text, label = text+mark(g.key), label+mark(g.key)
+	if end := cmp.Or(g.mark, mark(g.key)); g.mark != "" || p.isTwice[label] {
+		text, label = text+end, label+end
+	}
+	most := ""
+	if g.key == p.blamed {
+		most = p.blame
 	}
 	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
-		warning: g.warning, critical: g.critical, verdict: g.verdict, blame: g.blame,
+		warning: g.warning, critical: g.critical, verdict: g.verdict, blame: most,
 	})
 }
 

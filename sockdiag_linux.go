@@ -185,7 +185,7 @@ func (d *sockDiag) usable(bounds []bound) []bound {
 // list counts the sockets that the kernel lists.
 func (d *sockDiag) list(to counter, q question, how manner) error {
 	families := [][]string{d.types}
-	if !how.isOneWalk {
+	if !how.isOneWalk || isUDP(d.types[0]) {
 		families = slices.Collect(slices.Chunk(d.types, 1))
 	}
 	for _, types := range families {
@@ -336,13 +336,11 @@ func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool
 func (d *sockDiag) unit(message []byte) (string, error) {
 	id, err := cgroupOf(message[sizeofInetDiagMsg:])
 	isFull := message[2] != timerTimeWait && tcpStates[message[1]] != "SYN_RECV"
-	if isMissing := id == noID && isFull || d.units.root == ""; isMissing && err == nil && d.fields&fieldUnit != 0 {
+	name, hasUnits := d.host.unit(id)
+	if isMissing := id == noID && isFull || !hasUnits; isMissing && err == nil && d.fields&fieldUnit != 0 {
 		err = errNoUnits
 	}
-	if err != nil {
-		return "", err
-	}
-	return d.host.unit(id), nil
+	return name, err
 }
 
 // maxAddresses is how many texts of addresses are kept.

@@ -17,10 +17,16 @@ const totalGroup = "total"
 // they are for: "" for all groups, or a type or a status with a plain grouping.
 type Thresholds map[string]check.Threshold
 
-// parseThresholds reads a list of [GROUP=]RANGE. It calls named with each key in
-// it and its text, fit for printing: the values that the name leaves open are
-// empty. The totalGroup and the names of limits come as they are.
-func parseThresholds(items []string, by grouping, named func(key, text string) error) (Thresholds, error) {
+// groupName is a name in a threshold.
+type groupName struct {
+	key  string // the values that it leaves open are empty; totalGroup and limits come as they are
+	mark string // of one of several groups with the same label, "" for all of them
+	text string // as it was typed, fit for printing
+}
+
+// parseThresholds reads a list of [GROUP=]RANGE. Each name in it is passed to
+// check, which may change its key.
+func parseThresholds(items []string, by grouping, check func(groupName) (groupName, error)) (Thresholds, error) {
 	thresholds := Thresholds{}
 	if len(items) == 1 && slices.Contains([]string{"", "=", "none"}, strings.ToLower(items[0])) {
 		return thresholds, nil // what monitoring systems give for a variable that is not set
@@ -35,26 +41,26 @@ func parseThresholds(items []string, by grouping, named func(key, text string) e
 			text = strings.ReplaceAll(text, "%", "")
 		}
 		threshold, err := parseRange(text)
-		key := ""
+		var target groupName
 		switch {
 		case err != nil && !isNamed:
 			err = by.explain(err, text)
 		case err == nil && isNamed:
-			if key, err = by.parseGroup(name); err == nil {
-				err = named(key, quote(printable(name)))
+			if target, err = by.parseGroup(name); err == nil {
+				target, err = check(target)
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
-		target := by.foldedName(key, name)
-		switch _, isThere := thresholds[target]; {
+		key := by.foldedName(target)
+		switch _, isThere := thresholds[key]; {
 		case isThere && !isNamed:
 			return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE (-w is for WARNING, -c for CRITICAL)", quote(text))
 		case isThere:
 			return nil, fmt.Errorf("the group %s is given twice", quote(name))
 		}
-		thresholds[target] = threshold
+		thresholds[key] = threshold
 	}
 	return thresholds, nil
 }
@@ -80,31 +86,34 @@ func cutLast(text, separator string) (before, after string, found bool) {
 	return text, "", false
 }
 
-// parseGroup returns the key that a name in a threshold is for. With a plain
-// grouping a part of a name will do; other groups are named in full.
-func (g grouping) parseGroup(name string) (key string, err error) {
+// parseGroup reads a name in a threshold. With a plain grouping a part of a name
+// will do; other groups are named in full.
+func (g grouping) parseGroup(name string) (groupName, error) {
+	found := groupName{text: quote(printable(name))}
 	if lower := strings.ToLower(name); lower == totalGroup || isLimit(lower) {
-		return lower, nil
+		found.key = lower
+		return found, nil
 	}
 	typed := name
 	if g.isPlain() {
 		typed = strings.ReplaceAll(name, "-", "_")
+	} else if g.freeNames() > 0 {
+		typed, found.mark = cutMark(name)
 	}
 	key, ok := g.parse(typed)
 	part, isPart := g.parsePart(typed)
 	switch {
-	case g.isPlain() && ok:
-		return key, nil
-	case g.isPlain() && isPart:
-		return part, nil
-	case g.isPlain():
-		return "", fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
+	case g.isPlain() && !ok && !isPart:
+		return groupName{}, fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
+	case g.isPlain() && !ok:
+		key = part
 	case name == "":
-		return "", errors.New("the name of a group is empty")
-	case !ok || isPart:
-		return "", fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each%s", quote(name), g.names(","), g.advice(part))
+		return groupName{}, errors.New("the name of a group is empty")
+	case !g.isPlain() && (!ok || isPart):
+		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each%s", quote(name), g.names(","), g.advice(part))
 	}
-	return key, nil
+	found.key = key
+	return found, nil
 }
 
 // advice says how a type or a status can be judged with another grouping.
@@ -151,17 +160,15 @@ func (g grouping) isWhole(key string) bool {
 	return len(values) == len(g) && !slices.Contains(values, "")
 }
 
-// foldedName returns the name by which a threshold for the key is found. A mark
-// at the end of the name that was typed stays: it is for one of several groups
-// with the same label.
-func (g grouping) foldedName(key, typed string) string {
-	if key == totalGroup || isLimit(key) {
-		return key
+// foldedName returns the name by which a threshold is found.
+func (g grouping) foldedName(name groupName) string {
+	switch {
+	case name.key == totalGroup || isLimit(name.key):
+		return name.key
+	case !g.isWhole(name.key):
+		return folded(strings.ReplaceAll(name.key, keySeparator, ""))
 	}
-	if !g.isWhole(key) {
-		return folded(strings.ReplaceAll(key, keySeparator, ""))
-	}
-	return folded(g.label(key)) + strings.ToLower(markAtEnd.FindString(typed))
+	return folded(g.label(name.key)) + name.mark
 }
 
 // first returns the range of the first name that has one, nil where none has.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -42,7 +41,7 @@ type units struct {
 // newUnits finds the file system of control groups, version 2.
 func (p procfs) newUnits() *units {
 	u := &units{names: map[uint64]string{noID: nothing}}
-	content, _ := os.ReadFile(filepath.Join(string(p), "self/mountinfo"))
+	content, _ := p.read("self/mountinfo", 1<<20)
 	for line := range strings.Lines(string(content)) {
 		before, after, _ := strings.Cut(line, " - ")
 		if words := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(words) > 4 && u.root == "" {
@@ -105,27 +104,29 @@ func (u *units) list(folder string) {
 	}
 }
 
-var (
-	unitName = regexp.MustCompile(`\.(?:service|scope|socket|mount|swap)$`)
-	// A container of Docker, containerd, CRI-O or Podman, alone or as a scope of
-	// systemd, has its runtime in front of 64 letters of its id.
-	containerName = regexp.MustCompile(`^(.*-)?([0-9a-f]{12})[0-9a-f]{52}(?:\.scope)?$`)
-)
+// The id of a container has so many letters; docker ps shows so few of them.
+const idLength, shortID = 64, 12
 
 // unitOf returns what an admin calls a control group: the deepest unit or
 // container in its path, else the last part of it.
 func unitOf(folder string) string {
 	parts := strings.Split(folder, "/")
 	for i, part := range slices.Backward(parts) {
-		if found := containerName.FindStringSubmatch(part); found != nil {
-			if found[1] == "" && i > 0 { // of the cgroupfs drivers: /docker/ID, /kubepods/…/ID
-				found[1] = parts[0] + "-"
+		name := strings.TrimSuffix(part, ".scope")
+		if start := len(name) - idLength; start >= 0 && strings.Trim(name[start:], "0123456789abcdef") == "" {
+			runtime := name[:start] // docker-, cri-containerd-, crio-, libpod-
+			if runtime == "" && i > 0 {
+				runtime = parts[0] + "-" // /docker/ID, /kubepods/…/ID
 			}
-			return found[1] + found[2]
+			return runtime + name[start:start+shortID]
 		}
-		if unitName.MatchString(part) {
+		if slices.Contains(unitTypes, path.Ext(part)) {
 			return part
 		}
 	}
 	return parts[len(parts)-1]
 }
+
+// unitTypes are those of systemd that have control groups, see systemd.unit(5);
+// a slice only holds others.
+var unitTypes = []string{".service", ".scope", ".socket", ".mount", ".swap"}
