@@ -295,6 +295,8 @@ func (p argumentParser) source() error {
 		return fmt.Errorf("netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
 	case p.Source == sourceGopsutil && p.Question.MinIdle > 0:
 		return errors.New("gopsutil does not know how long a connection is idle: leave out --min-idle or --source")
+	case p.Source == sourceGopsutil && p.Question.hasFilter(byUnit), p.Source == sourceGopsutil && p.Levels.by.has(byUnit):
+		return errors.New("gopsutil does not know units: leave out unit or --source")
 	case p.Source == sourceGopsutil && p.Netns != netnsSelf:
 		return errors.New("gopsutil reads this network namespace only: leave out --netns or --source")
 	}
@@ -333,6 +335,9 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	*level, err = parseThresholds(splitLists(p.list(flag)), p.Levels.by, func(name groupName) (groupName, error) {
 		if isLimit(name.key) && !p.onLiveLinux() {
 			return name, errOnlyLinux(name.text)
+		}
+		if isLimit(name.key) && p.Source == sourceGopsutil {
+			return name, fmt.Errorf("gopsutil does not know %s: leave it out, or --source", name.text)
 		}
 		if isLimit(name.key) || name.key == totalGroup {
 			return name, nil

@@ -19,10 +19,14 @@ func socket(line string) *Socket {
 	}
 	process, pid, _ := strings.Cut(strings.TrimSuffix(words[2], "]"), "[")
 	number, _ := strconv.Atoi(pid)
-	s := &Socket{Proto: words[0], Process: process, User: words[3]}
+	s := &Socket{Proto: words[0], Idle: -1}
+	s.Process, s.User, s.Unit = process, words[3], nothing
 	s.Status, s.Pid = words[1], int32(number)
 	s.Laddr.IP, s.Laddr.Port = endpoint(words[4])
 	s.Raddr.IP, s.Raddr.Port = endpoint(words[5])
+	if number > 0 {
+		s.Holders = []holder{{s.Pid, process, words[3]}}
+	}
 	return s
 }
 

@@ -98,7 +98,7 @@ func TestEphemeralPortsTowardsTheFullestPeer(t *testing.T) {
 		}
 	}
 	accepted := socket("tcp ESTABLISHED - - 10.0.0.1:40050 10.0.0.5:50000") // by a service with a port of the range
-	accepted.CameIn = true
+	accepted.Direction = directionIn
 	if got := judgedPorts(t, ports, made{accepted}, "80"); got != "[OK] - ephemeral ports: 0% of 90|ephemeral_ports=0%;80;;0;100" {
 		t.Errorf("got %s", got)
 	}

@@ -165,10 +165,11 @@ func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
 	if strings.Contains(wanted, "/") {
 		path = wanted
 	} else if pid, err := strconv.ParseInt(wanted, 10, 32); err == nil && !isNamespace(path) {
-		path = f.path(int32(pid), "ns/net")
-		if id, err := f.netnsID(int32(pid)); err == nil && id == f.ownID() {
+		thread, id, err := f.liveThread(int32(pid))
+		if err == nil && id == f.ownID() {
 			return namespace{inode: own}, nil
 		}
+		path = f.path(max(thread, 0), "ns/net")
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -227,7 +228,7 @@ func (f namespaceFinder) all(own uint64) ([]namespace, error) {
 		all = append(all, space)
 	}
 	for inode, name := range given {
-		all = append(all, namespace{name: name, inode: inode, paths: []string{filepath.Join(f.folder, name)}, mayVanish: true})
+		all = append(all, namespace{name: givenName(name), inode: inode, paths: []string{filepath.Join(f.folder, name)}, mayVanish: true})
 	}
 	slices.SortFunc(all, func(a, b namespace) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.inode, b.inode)) })
 	return all, nil
@@ -247,7 +248,7 @@ func (f namespaceFinder) givenNames() (map[uint64]string, error) {
 			return nil, err
 		}
 		if err == nil && isNamespace(path) {
-			names[inodeOf(info)] = givenName(entry.Name())
+			names[inodeOf(info)] = entry.Name()
 		}
 	}
 	return names, nil
@@ -262,7 +263,10 @@ func (f namespaceFinder) nameOf(space namespace) string {
 			return f.nameFor(p, given[space.inode])
 		}
 	}
-	return cmp.Or(given[space.inode], hidden)
+	if name := given[space.inode]; name != "" {
+		return givenName(name)
+	}
+	return hidden
 }
 
 // nameFor returns the name of a namespace by its processes: the name of the host
@@ -273,7 +277,7 @@ func (f namespaceFinder) nameFor(p *population, given string) string {
 		return givenName(name)
 	}
 	if given != "" {
-		return given
+		return givenName(given)
 	}
 	return f.nameProcess(p.oldest)
 }
@@ -342,7 +346,7 @@ func (f namespaceFinder) populations() (map[uint64]*population, error) {
 			p.inode = inodeOf(info)
 			p.paths = append(p.paths, path)
 		}
-		if started := f.started(pid); p.oldest == 0 || started < p.started {
+		if started := f.started(pid); started > 0 && (p.oldest == 0 || started < p.started) {
 			p.oldest, p.started = pid, started
 		}
 		return nil
@@ -384,7 +388,8 @@ func (p procfs) ownID() uint64 {
 	return inodeOf(info)
 }
 
-// started returns when the process began, in clock ticks after boot: field 22
+// started returns when the process began, in clock ticks after boot, 0 where it
+// has ended: field 22
 // of /proc/PID/stat, see proc_pid_stat(5). The second field, the name of the
 // process, may hold anything.
 func (p procfs) started(pid int32) (ticks uint64) {

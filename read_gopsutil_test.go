@@ -106,7 +106,7 @@ func TestRecordsBecomeSockets(t *testing.T) {
 		var got []string
 		all := &tally{includes: (&Question{}).includes, asks: func(*Socket) answer { return yes }, key: func(to []byte, s *Socket) []byte {
 			text := strings.ReplaceAll(string(grouping(dimensions).key(nil, s)), keySeparator, " ")
-			if s.CameIn {
+			if s.Direction == directionIn {
 				text += " in"
 			}
 			got = append(got, text)

@@ -72,13 +72,17 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 		}
 	})
 	for _, space := range h.spaces {
-		isQuick := len(h.spaces) == 1 && !h.hasMany(space)
+		var told totals
+		if len(h.spaces) == 1 {
+			told, _ = space.totals(h.procfs)
+		}
+		isQuick := told != nil && told["tcp"]+told["tcp6"] < fewSockets
 		for _, types := range h.typesTogether(tallies, isQuick) {
 			types = slices.DeleteFunc(types, func(socketType string) bool { return statesFor(socketType, tallies) == 0 })
 			if len(types) == 0 {
 				continue
 			}
-			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types}
+			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types, told: told}
 			diag.dial = func() (int, error) { return space.dial(ctx) }
 			d := dump{name: types[0], isQuick: isQuick || isUDP(types[0])}
 			if space.name != "" {
@@ -100,12 +104,6 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 		all = append(all, dump{isLast: true, sources: []source{{"", p.readLate}}})
 	}
 	return all
-}
-
-// hasMany tells whether a list of the sockets would take long.
-func (h *host) hasMany(space namespace) bool {
-	told, err := space.totals(h.procfs)
-	return err != nil || told.inUse["tcp"]+told.inUse["tcp6"] >= fewSockets
 }
 
 // typesTogether returns the types that are read in one dump: a walk through all

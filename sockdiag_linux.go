@@ -58,6 +58,7 @@ type sockDiag struct {
 	space   namespace
 	tallies []*tally
 	types   []string // of one protocol
+	told    totals   // before anything is read, nil where that is not known
 	dial    func() (socket int, err error)
 
 	addresses map[[16]byte]string // the texts of addresses, so that each is made once

@@ -11,12 +11,9 @@ const fewSockets = 10_000
 // tooFew are listed sooner than the totals are read.
 const tooFew = 100
 
-// totals are what the kernel tells of the TCP sockets of a network namespace
-// without listing them.
-type totals struct {
-	inUse       map[string]int // full sockets, by type
-	hasFastOpen bool           // a half-open connection can be a full socket
-}
+// totals are the full TCP sockets of a network namespace by type, as the kernel
+// tells them without listing them.
+type totals map[string]int
 
 // totals reads what a thread in the network namespace is told, in constant time.
 func (n namespace) totals(p procfs) (t totals, err error) {
@@ -29,12 +26,21 @@ func (n namespace) totals(p procfs) (t totals, err error) {
 		if err != nil {
 			return err
 		}
-		const server = 0x2 // TFO_SERVER_ENABLE in include/net/tcp.h
-		bits, fault := p.numbers("net/ipv4/tcp_fastopen", 1)
-		t = totals{map[string]int{"tcp": four, "tcp6": six}, fault != nil || int(bits[0])&server != 0}
+		t = totals{"tcp": four, "tcp6": six}
 		return nil
 	})
 	return t, err
+}
+
+// hasFastOpen tells whether a half-open connection can be a full socket.
+func (n namespace) hasFastOpen(p procfs) (has bool) {
+	const server = 0x2 // TFO_SERVER_ENABLE in include/net/tcp.h
+	err := n.within(func() error {
+		bits, err := p.numbers("net/ipv4/tcp_fastopen", 1)
+		has = err != nil || int(bits[0])&server != 0
+		return nil
+	})
+	return has || err != nil
 }
 
 // errNoTotals says that the totals cannot serve.
@@ -57,11 +63,14 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	if !isWorth || len(listed) > 0 && len(d.spaces) > 1 { // one walk for each namespace
 		return errPass
 	}
-	before, err := d.space.totals(d.procfs)
+	before, err := d.told, error(nil)
+	if before == nil {
+		before, err = d.space.totals(d.procfs)
+	}
 	if err != nil {
 		return err
 	}
-	inUse := before.inUse["tcp"] + before.inUse["tcp6"]
+	inUse := before["tcp"] + before["tcp6"]
 	if inUse < tooFew || len(listed) > 0 && inUse < fewSockets {
 		return errPass
 	}
@@ -76,8 +85,8 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	for i, socketType := range d.types {
 		s := Socket{Proto: socketType, Netns: d.space.name, NetnsID: d.space.inode}
 		s.Status = "ESTABLISHED"
-		number := max(before.inUse[socketType], after.inUse[socketType]) - full[i]
-		if number < 0 || d.hasHalfOpen && before.hasFastOpen {
+		number := max(before[socketType], after[socketType]) - full[i]
+		if number < 0 || d.hasHalfOpen && d.space.hasFastOpen(d.procfs) {
 			return errNoTotals
 		}
 		to.addNumber(&s, number)
