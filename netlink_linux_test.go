@@ -1,0 +1,418 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"check_network_connections/contrib/e2e"
+)
+
+// netlinkMessage is a message that is sent to the kernel, or by it.
+type netlinkMessage struct {
+	length      uint32 // 0 for the true one
+	kind, flags uint16
+	sequence    uint32
+	body        []byte
+}
+
+// bytes returns the message behind its struct nlmsghdr, filled up to a multiple
+// of four bytes.
+func (m netlinkMessage) bytes() []byte {
+	if m.length == 0 {
+		m.length = uint32(unix.SizeofNlMsghdr + len(m.body))
+	}
+	var message []byte
+	for _, part := range []any{m.length, m.kind, m.flags, m.sequence, uint32(0), m.body, make([]byte, -len(m.body)&3)} {
+		message, _ = binary.Append(message, binary.NativeEndian, part)
+	}
+	return message
+}
+
+func parseRequest(request []byte) netlinkMessage {
+	order := binary.NativeEndian
+	return netlinkMessage{
+		order.Uint32(request), order.Uint16(request[4:]), order.Uint16(request[6:]),
+		order.Uint32(request[8:]), request[unix.SizeofNlMsghdr:],
+	}
+}
+
+// kernel returns the datagrams that answer a request.
+type kernel func(request netlinkMessage) [][]byte
+
+// unreachable is a kernel that has no memory for another socket.
+var unreachable kernel
+
+// dialing returns a function that dials kernels in turn, one for each request,
+// and the last one ever after.
+func dialing(t testing.TB, kernels ...kernel) func() (int, error) {
+	next := 0
+	return func() (int, error) {
+		asked := kernels[min(next, len(kernels)-1)]
+		next++
+		if asked == nil {
+			return -1, unix.ENOBUFS
+		}
+		return dialKernel(t, asked)
+	}
+}
+
+// dialKernel returns one end of a pair of sockets with the kernel at the other.
+func dialKernel(t testing.TB, asked kernel) (int, error) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer unix.Close(ends[1])
+		request := make([]byte, 1<<10)
+		size, err := unix.Read(ends[1], request)
+		if err != nil || size < unix.SizeofNlMsghdr {
+			return
+		}
+		for _, datagram := range asked(parseRequest(request[:size])) {
+			if unix.Sendto(ends[1], datagram, unix.MSG_NOSIGNAL, nil) != nil {
+				return // nobody reads it
+			}
+		}
+	}()
+	t.Cleanup(func() { <-done })
+	return ends[0], nil
+}
+
+// sends answers with the bodies as one whole dump.
+func sends(bodies [][]byte) kernel { return altered(bodies, func([]netlinkMessage) {}) }
+
+// altered answers with the messages of a whole dump as the change leaves them,
+// two in each datagram.
+func altered(bodies [][]byte, change func([]netlinkMessage)) kernel {
+	return func(request netlinkMessage) (datagrams [][]byte) {
+		var messages []netlinkMessage
+		for _, body := range append(slices.Clone(bodies), make([]byte, 4)) {
+			messages = append(messages, netlinkMessage{kind: request.kind, flags: unix.NLM_F_MULTI, sequence: request.sequence, body: body})
+		}
+		messages[len(bodies)].kind = unix.NLMSG_DONE
+		change(messages)
+		for pair := range slices.Chunk(messages, 2) {
+			var datagram []byte
+			for _, message := range pair {
+				datagram = append(datagram, message.bytes()...)
+			}
+			datagrams = append(datagrams, datagram)
+		}
+		return datagrams
+	}
+}
+
+// before answers with the message before the end of the dump as the change
+// leaves it.
+func before(bodies [][]byte, change func(*netlinkMessage)) kernel {
+	return altered(bodies, func(messages []netlinkMessage) { change(&messages[len(bodies)-1]) })
+}
+
+// endsWith answers with the end of the dump as the change leaves it.
+func endsWith(bodies [][]byte, change func(*netlinkMessage)) kernel {
+	return altered(bodies, func(messages []netlinkMessage) { change(&messages[len(bodies)]) })
+}
+
+func refuses(number unix.Errno) kernel {
+	return func(request netlinkMessage) [][]byte {
+		return [][]byte{netlinkMessage{kind: unix.NLMSG_ERROR, sequence: request.sequence, body: errorNumber(number)}.bytes()}
+	}
+}
+
+// errorNumber returns the number as the kernel sends it.
+func errorNumber(number unix.Errno) []byte {
+	return binary.NativeEndian.AppendUint32(nil, -uint32(number))
+}
+
+func TestDumpThatFailsIsNeverCountedInPart(t *testing.T) {
+	bodies := kernelMessages(t, "tcp")
+	whole, all := sends(bodies), len(bodies)
+	const notAsked = "the kernel answered something that was not asked"
+	const cutOff = "the kernel sent a message that is cut off"
+	const interrupted = "the sockets changed while the kernel listed them"
+	for _, test := range []struct {
+		name    string
+		kernels []kernel
+		found   int
+		message string
+	}{
+		{"whole", []kernel{whole}, all, ""},
+		{"no sockets", []kernel{sends(nil)}, 0, ""},
+		{"whole at the second attempt", []kernel{unreachable, whole}, all, ""},
+		{"whole at the last attempt", []kernel{unreachable, before(bodies, func(m *netlinkMessage) { m.sequence++ }), whole}, all, ""},
+		{"unreachable each time", []kernel{unreachable}, 0, "no buffer space available"},
+		{"no answer", []kernel{func(netlinkMessage) [][]byte { return nil }}, 0, cutOff},
+		{"not known to the kernel", []kernel{refuses(unix.ENOENT)}, 0, "no such file or directory"},
+		{"not allowed", []kernel{refuses(unix.EPERM)}, 0, "operation not permitted"},
+		{"an error in the last message", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
+		{"a success in place of a socket", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(0) })}, 0, notAsked},
+		{"an error that is cut off", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.EPERM)[:2] })}, 0, cutOff},
+		{"an overrun", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_OVERRUN })}, 0, notAsked},
+		{"no operation", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_NOOP })}, 0, notAsked},
+		{"the end without a dump", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
+		{"nothing in a message", []kernel{before(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, "the kernel sent 0 bytes for a socket, 72 are the least"},
+		{"another type of message", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = 16 })}, 0, notAsked},
+		{"the answer to another request", []kernel{before(bodies, func(m *netlinkMessage) { m.sequence++ })}, 0, notAsked},
+		{"no dump", []kernel{before(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
+		{"a dump that changed meanwhile", []kernel{before(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
+		{"an error at the end", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.body = errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
+		{"an end that says nothing", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, cutOff},
+		{"no end", []kernel{altered(bodies, func(messages []netlinkMessage) { messages[all].kind, messages[all].body = messages[0].kind, bodies[0] })}, 0, cutOff},
+		{"the end of another dump", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.sequence-- })}, 0, notAsked},
+		{"changed up to the end", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
+		{"more announced than sent", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.length = 1 << 31 })}, 0, cutOff},
+		{"less announced than a header", []kernel{before(bodies, func(m *netlinkMessage) { m.length = 15 })}, 0, cutOff},
+		{"more in a datagram than can be", []kernel{before(bodies, func(m *netlinkMessage) { m.body = make([]byte, datagramSize) })}, 0, cutOff},
+		{"a short message", []kernel{before(bodies, func(m *netlinkMessage) { m.body = m.body[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
+		{"a socket of another family", []kernel{before(bodies, func(m *netlinkMessage) { m.body = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			everything := (&Question{}).tally(grouping{byType})
+			diag := askingKernels(t, "tcp", everything, test.kernels...)
+			d := dump{name: "tcp", sources: slices.Repeat([]source{{sourceNetlink, diag.read}}, attempts)}
+			d.sources = append(d.sources, source{sourceGopsutil, func(counter) error { return errors.New("no /proc") }})
+			result, err := count([]dump{d}, everything)
+			if test.message == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if known, _ := result.counts[0].sum(); known != test.found {
+					t.Errorf("got %d sockets, want %d", known, test.found)
+				}
+				return
+			}
+			want := "the tcp sockets cannot be read: netlink: " + test.message + "; gopsutil: no /proc"
+			if err == nil || err.Error() != want || result.counts != nil {
+				t.Errorf("got  %v, %v\nwant %s", result.counts, err, want)
+			}
+		})
+	}
+}
+
+// askAnything returns the error of asking the kernel over the socket.
+func askAnything(ctx context.Context, fd int) error {
+	return ask(ctx, fd, unix.SOCK_DIAG_BY_FAMILY, make([]byte, sizeofInetDiagReqV2), func([]byte) error { return nil })
+}
+
+func TestWaitingForTheKernelEndsAtTheDeadline(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	fd, err := dialNetlink(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0} // whatever arrives is lost
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}); err != nil {
+		t.Fatal(err)
+	}
+	if err := askAnything(ctx, fd); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The kernel itself says that it has lost a message.
+func TestLostMessageIsAnError(t *testing.T) {
+	if !e2e.OwnNetwork(t) {
+		return
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	control, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(control)
+	loopback, err := unix.NewIfreq("lo")
+	if err := errors.Join(err,
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0), // the least that there is
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		loopback.SetUint16([]uint16{0, unix.IFF_UP}[i%2])
+		if err := unix.IoctlIfreq(control, unix.SIOCSIFFLAGS, loopback); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := receive(t.Context(), fd, make([]byte, datagramSize)); !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestGarbageIsNotAnAnswer(t *testing.T) {
+	header := func(length uint32, typed, flags uint16, body int) []byte {
+		return netlinkMessage{length, typed, flags, 1, make([]byte, body)}.bytes()
+	}
+	for name, garbage := range map[string][]byte{
+		"one byte":                    {88},
+		"half a header":               header(16, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 0)[:8],
+		"more announced than there":   header(1<<20, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 72),
+		"less announced than header":  header(15, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 72),
+		"nothing in it":               header(16, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 0),
+		"zeros":                       make([]byte, 88),
+		"all bits set":                []byte(strings.Repeat("\xff", 88)),
+		"success without an answer":   header(16+20, unix.NLMSG_ERROR, 0, 20),
+		"the end that is no end":      header(16, unix.NLMSG_DONE, 0, 0),
+		"a socket of unknown request": header(16+72, unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_MULTI, 72),
+	} {
+		t.Run(name, func(t *testing.T) {
+			fd, err := dialKernel(t, func(netlinkMessage) [][]byte { return [][]byte{garbage} })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			if err := askAnything(t.Context(), fd); !errors.Is(err, errCutOff) && !errors.Is(err, errNotAsked) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// FuzzDatagram splits datagrams and compares with the standard library.
+func FuzzDatagram(f *testing.F) {
+	request := netlinkMessage{kind: unix.SOCK_DIAG_BY_FAMILY, sequence: 1}
+	for _, asked := range []kernel{sends(kernelMessages(f, "udp6")), refuses(unix.EPERM), sends(nil)} {
+		for _, datagram := range asked(request) {
+			f.Add(datagram)
+			f.Add(datagram[:len(datagram)-1])
+			f.Add(slices.Concat(datagram, datagram[:15]))
+		}
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		if len(datagram) >= datagramSize {
+			return
+		}
+		want, fault := syscall.ParseNetlinkMessage(datagram)
+		isWhole := true
+		var bodies [][]byte
+		for _, message := range want { // up to the end of the dump
+			isEnd := message.Header.Type == unix.NLMSG_DONE && bytes.HasPrefix(message.Data, make([]byte, 4))
+			isWhole = isWhole && message.Header.Seq == 1 && message.Header.Flags&(unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR) == unix.NLM_F_MULTI
+			if isEnd {
+				break
+			}
+			isWhole = isWhole && message.Header.Type == unix.SOCK_DIAG_BY_FAMILY
+			bodies = append(bodies, message.Data)
+		}
+		hasEnd := len(bodies) < len(want)
+		var sequence atomic.Uint32
+		fd, err := dialKernel(t, func(request netlinkMessage) [][]byte {
+			sequence.Store(request.sequence)
+			return [][]byte{withSequence(datagram, request.sequence)}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		var got [][]byte
+		err = ask(t.Context(), fd, unix.SOCK_DIAG_BY_FAMILY, nil, func(body []byte) error {
+			got = append(got, slices.Clone(body))
+			return nil
+		})
+		switch {
+		case fault != nil: // maybe behind the end
+		case err == nil && (!hasEnd || !slices.EqualFunc(got, bodies, bytes.Equal)):
+			t.Errorf("got %d messages as a whole answer, want %d, the end is there: %t", len(got), len(bodies), hasEnd)
+		case err != nil && isWhole && hasEnd:
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// withSequence gives all messages with the sequence number 1 another one.
+func withSequence(datagram []byte, sequence uint32) []byte {
+	patched := slices.Clone(datagram)
+	for rest := patched; len(rest) >= unix.SizeofNlMsghdr; {
+		order := binary.NativeEndian
+		if number := order.Uint32(rest[8:]); number == 1 {
+			order.PutUint32(rest[8:], sequence)
+		} else if number == sequence {
+			order.PutUint32(rest[8:], 1)
+		}
+		length := int(order.Uint32(rest))
+		if length < unix.SizeofNlMsghdr || length > len(rest) {
+			break
+		}
+		rest = rest[min((length+3)&^3, len(rest)):]
+	}
+	return patched
+}
+
+func TestAttributeIsFoundAmongOthers(t *testing.T) {
+	attribute := func(number uint16, content string) []byte {
+		order := binary.NativeEndian
+		all := order.AppendUint16(order.AppendUint16(nil, uint16(unix.SizeofNlAttr+len(content))), number)
+		return append(append(all, content...), make([]byte, -len(content)&3)...)
+	}
+	short := attribute(5, "abcd")
+	for _, test := range []struct {
+		name       string
+		attributes []byte
+		content    string
+		err        error
+	}{
+		{"none", nil, "", nil},
+		{"alone", attribute(2, "found"), "found", nil},
+		{"behind others", slices.Concat(attribute(1, "x"), attribute(7, "1234567"), attribute(2, "found")), "found", nil},
+		{"the first of two", slices.Concat(attribute(2, "found"), attribute(2, "other")), "found", nil},
+		{"marked as nested", attribute(2|unix.NLA_F_NESTED, "found"), "found", nil},
+		{"not there", attribute(3, "other"), "", nil},
+		{"without what fills it up", slices.Concat(attribute(2, "found"))[:9], "found", nil},
+		{"half a header", []byte{4, 0, 2}, "", errCutOff},
+		{"longer than what is there", short[:6], "", errCutOff},
+		{"shorter than its header", []byte{3, 0, 2, 0}, "", errCutOff},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 && test.err != nil {
+				t.Skip("written for little-endian machines")
+			}
+			content, err := findAttribute(test.attributes, 2)
+			if string(content) != test.content || !errors.Is(err, test.err) {
+				t.Errorf("got %q, %v", content, err)
+			}
+		})
+	}
+}
+
+// descriptors returns how many descriptors this process has open.
+func descriptors(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestSocketsToTheKernelAreClosed(t *testing.T) {
+	everything := (&Question{}).tally(nil)
+	earlier := descriptors(t)
+	for _, asked := range []kernel{sends(kernelMessages(t, "tcp")), refuses(unix.EPERM), unreachable} {
+		t.Run("", func(t *testing.T) {
+			_ = askingKernels(t, "tcp", everything, asked).read(newCounter([]*tally{everything}))
+		})
+	}
+	if now := descriptors(t); now > earlier {
+		t.Errorf("%d are open, %d were", now, earlier)
+	}
+}
