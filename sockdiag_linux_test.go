@@ -463,19 +463,19 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bodies := kernelMessages(t, test.recorded)
-			var start, end runtime.MemStats
+			var began, ended runtime.MemStats
 			read := 0
 			diag := askingKernels(t, "tcp", test.asked, floods(bodies, datagrams, func(sockets int) {
 				read = sockets
-				runtime.ReadMemStats(&start)
+				runtime.ReadMemStats(&began)
 			}))
 			for i, body := range bodies {
 				diag.holders.pids[binary.NativeEndian.Uint32(body[68:])], diag.holders.names[int32(i+1)] = int32(i+1), "holder"
 			}
 			countedBy(t, diag, test.asked)
-			runtime.ReadMemStats(&end)
+			runtime.ReadMemStats(&ended)
 			// Some are for each reading and each row.
-			if allocations := int(end.Mallocs - start.Mallocs); allocations > read/20 {
+			if allocations := int(ended.Mallocs - began.Mallocs); allocations > read/20 {
 				t.Errorf("%d allocations for %d sockets", allocations, read)
 			}
 		})
