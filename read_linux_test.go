@@ -109,7 +109,7 @@ func countedOn(t *testing.T, files map[string]string, asked kernel, change func(
 }
 
 func TestSocketsThatCameWhileProcessesWereLookedThrough(t *testing.T) {
-	web := map[string]string{"1/comm": "init\n", "7/comm": "web\n", "7/fd/3": "-> socket:[1]"}
+	files := map[string]string{"1/comm": "init\n", "7/comm": "web\n", "7/fd/3": "-> socket:[1]"}
 	unchanged := func(procfs) {}
 	many := make([]uint32, maxLate+100)
 	for i := range many {
@@ -137,7 +137,7 @@ func TestSocketsThatCameWhileProcessesWereLookedThrough(t *testing.T) {
 			if test.isRoot && unix.Geteuid() != 0 {
 				t.Skip("run the test as root")
 			}
-			got, told := countedOn(t, web, test.asked, test.change)
+			got, told := countedOn(t, files, test.asked, test.change)
 			if looks := strings.Count(told, "sockets of processes"); !maps.Equal(got, test.want) || looks != test.looks {
 				t.Errorf("got %v after %d looks, want %v after %d", got, looks, test.want, test.looks)
 			}
