@@ -83,7 +83,8 @@ ln -s "$real/$$" /proc/1
 		script += fmt.Sprintf("ln -s \"$real/%d\" /proc/\n", process.Pid)
 	}
 	for name, process := range s.names {
-		script += fmt.Sprintf("touch %[1]q && mount --bind \"$real/%[2]d/ns/net\" %[1]q\n", filepath.Join(netnsFolder, name), process.Pid)
+		path := "'" + strings.ReplaceAll(filepath.Join(netnsFolder, name), "'", `'\''`) + "'"
+		script += fmt.Sprintf("touch %[1]s && mount --bind \"$real/%[2]d/ns/net\" %[1]s\n", path, process.Pid)
 	}
 	if s.stale != "" {
 		script += fmt.Sprintf("touch %q\n", filepath.Join(netnsFolder, s.stale))
@@ -170,6 +171,29 @@ func TestNetworkNamespaces(t *testing.T) {
 			t.Errorf("got %d %s", code, output)
 		}
 	})
+}
+
+func TestNamesOfNetworkNamespacesAreMadeHarmless(t *testing.T) {
+	plugin := inOwnNetwork(t)
+	if plugin == "" {
+		return
+	}
+	process := newSpace(t, "web", 1)
+	for name, shown := range map[string]string{
+		"a|b=1;2 'x'": "a_b_1_2 _x_", "\x1b[31mred": "__31mred", "<b>&amp;": "_b__amp_", "total": "_total", "?": "_?", "\xff\xfe": "__",
+		"x::y": "x__y", "$(reboot)": "_(reboot)", "   ": "_", "a, b: 5 [OK]": "a_ b_ 5 _OK_",
+	} {
+		only := spaces{names: map[string]*os.Process{name: process}}
+		output, code := outputOf(t, only.command(t, plugin, "--netns", "all", "--by", "netns,type", "-w", "2"))
+		label := shown + "_tcp"
+		if strings.Contains(label, " ") {
+			label = "'" + label + "'"
+		}
+		want := fmt.Sprintf("[WARNING] - %s tcp: 3 [WARNING]|%s=3;2;;0", shown, label)
+		if line, _, _ := strings.Cut(output, "\n"); line != want || code != 1 {
+			t.Errorf("%q: got %d %s\nwant %s", name, code, line, want)
+		}
+	}
 }
 
 // What stands for a namespace may be a process that ends, or a name that stays.
