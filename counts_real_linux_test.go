@@ -131,7 +131,7 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 		}
 		defer connection.Close()
 	}
-	start(t, helper("churn", listening.Addr().String(), fmt.Sprint(turnover)))
+	startHelper(t, helper("churn", listening.Addr().String(), fmt.Sprint(turnover)))
 
 	most := 0
 	for i := 0; i < often(50, 500) || most == 2*fixed; i++ {
@@ -154,10 +154,10 @@ func TestIdleConnectionsAreToldFromBusyOnes(t *testing.T) {
 	if plugin == "" {
 		return
 	}
-	_, address := start(t, helper("server", "server", "127.0.0.1:0", "polite"))
-	_, other := start(t, helper("server", "forgetful", "127.0.0.1:0", "keep"))
-	start(t, helper("client", "idle", address, "4", "keep"))
-	start(t, helper("client", "leak", other, "2", "close"))
+	_, address := startHelper(t, helper("server", "server", "127.0.0.1:0", "polite"))
+	_, other := startHelper(t, helper("server", "forgetful", "127.0.0.1:0", "keep"))
+	startHelper(t, helper("client", "idle", address, "4", "keep"))
+	startHelper(t, helper("client", "leak", other, "2", "close"))
 	var busy []stdnet.Conn
 	for range 3 {
 		connection, err := stdnet.Dial("tcp", address)

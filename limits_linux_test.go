@@ -29,8 +29,6 @@ func TestEphemeralPortsAreReadFromTheSettings(t *testing.T) {
 	}{
 		{"the usual ones", map[string]string{limits: "32768\t60999\n", reserved: "\n"}, 28232, ""},
 		{"some are reserved", map[string]string{limits: "40000 40099\n", reserved: "1,40010-40019,40099-50000\n"}, 89, ""},
-		{"a single one", map[string]string{limits: "40000 40000\n", reserved: "\n"}, 1, ""},
-		{"all are reserved", map[string]string{limits: "40000 40009\n", reserved: "1-65535\n"}, 0, "leave no ephemeral ports"},
 		{"no range", map[string]string{limits: "40000\t\n40009 1\n", reserved: "\n"}, 0, `net.ipv4.ip_local_port_range is no range: "40000__40009 1"`},
 		{"no list", map[string]string{limits: "40000 40009\n", reserved: "1,,2\n"}, 0, `net.ipv4.ip_local_reserved_ports is no list of ports: "1,,2"`},
 		{"no settings", nil, 0, "ip_local_port_range: no such file or directory"},
@@ -60,82 +58,6 @@ func TestEphemeralPortsOfANamespaceThatVanishedAreNotAsked(t *testing.T) {
 	h.spaces[1].mayVanish = false
 	if got, err := h.ephemeralPorts(); err == nil {
 		t.Errorf("got %v", got)
-	}
-}
-
-// usedPorts is a use of ephemeral ports.
-type usedPorts struct {
-	netns  uint64
-	local  string
-	remote string
-	port   uint32
-	used   int
-}
-
-func TestFullestPortsAreThoseWithTheLargestShare(t *testing.T) {
-	e := ephemeralPorts{
-		spaces: map[uint64]portSpace{
-			1: {portRange: portRange{40000, 40009}},
-			2: {portRange: portRange{40000, 40099}},
-			3: {portRange: portRange{1024, 65535}},
-		},
-		names: map[uint64]string{1: "small", 2: "larger", 3: "largest|"},
-	}
-	for _, test := range []struct {
-		name string
-		used []usedPorts
-		want string
-	}{
-		{"none", nil, "ephemeral ports: 0% of 100 in larger"},
-		{"one", []usedPorts{{1, "10.0.0.1", "10.0.0.2", 443, 1}}, "ephemeral ports: 10% of 10 to 10.0.0.2:443 in small"},
-		{"more of as many", []usedPorts{{1, "10.0.0.1", "10.0.0.2", 443, 1}, {1, "10.0.0.1", "10.0.0.3", 443, 2}}, "ephemeral ports: 20% of 10 to 10.0.0.3:443 in small"},
-		{"fewer of fewer", []usedPorts{{2, "10.0.0.1", "10.0.0.2", 443, 30}, {1, "10.0.0.1", "10.0.0.3", 443, 8}}, "ephemeral ports: 80% of 10 to 10.0.0.3:443 in small"},
-		{"nearly all that there are", []usedPorts{{1, "10.0.0.1", "10.0.0.2", 443, 9}, {3, "10.0.0.1", "fd00::1", 443, 64000}}, "ephemeral ports: 99% of 64512 to [fd00::1]:443 in largest_"},
-		{"as many, by the peer", []usedPorts{{1, "10.0.0.1", "10.0.0.4", 443, 5}, {1, "10.0.0.1", "10.0.0.3", 443, 5}}, "ephemeral ports: 50% of 10 to 10.0.0.3:443 in small"},
-		{"from several addresses", []usedPorts{{1, "10.0.0.1", "10.0.0.2", 443, 5}, {1, "10.0.0.9", "10.0.0.2", 443, 6}}, "ephemeral ports: 60% of 10 to 10.0.0.2:443 in small"},
-		{"to several ports", []usedPorts{{1, "10.0.0.1", "10.0.0.2", 443, 5}, {1, "10.0.0.1", "10.0.0.2", 80, 6}}, "ephemeral ports: 60% of 10 to 10.0.0.2:80 in small"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			found := newCounter([]*tally{e.tally()})
-			for _, u := range test.used {
-				for i := range u.used {
-					s := Socket{Proto: "tcp", NetnsID: u.netns}
-					s.Status, s.Laddr.IP, s.Raddr.IP, s.Raddr.Port = "ESTABLISHED", u.local, u.remote, u.port
-					s.Laddr.Port = e.spaces[u.netns].first + uint32(i)
-					found.add(&s)
-				}
-			}
-			if got := e.item(found[0]); got.text != test.want || got.label != ephemeralLabel || got.unit != "%" {
-				t.Errorf("got  %s\nwant %s", got.text, test.want)
-			}
-		})
-	}
-}
-
-func TestSocketsThatUseUpEphemeralPorts(t *testing.T) {
-	e := ephemeralPorts{spaces: map[uint64]portSpace{0: {portRange: portRange{40000, 40009}}}}
-	for _, test := range []struct {
-		proto, status string
-		port          uint32
-		cameIn        bool
-		want          answer
-	}{
-		{"tcp", "ESTABLISHED", 40000, false, yes},
-		{"tcp6", "ESTABLISHED", 40000, false, yes},
-		{"tcp", "TIME_WAIT", 40009, false, yes},
-		{"tcp", "SYN_SENT", 40009, false, yes},
-		{"tcp", "ESTABLISHED", 40000, true, no},
-		{"tcp", "ESTABLISHED", 39999, false, no},
-		{"tcp", "LISTEN", 40000, false, no},
-		{"tcp", "CLOSE", 40000, false, no},
-		{"tcp", "SYN_RECV", 40000, false, no},
-		{"udp", statusNone, 40000, false, no},
-	} {
-		s := Socket{Proto: test.proto, CameIn: test.cameIn}
-		s.Status, s.Laddr.Port = test.status, test.port
-		if got := e.tally().asks(&s); got != test.want {
-			t.Errorf("%v: got %d", test, got)
-		}
 	}
 }
 

@@ -25,8 +25,8 @@ func TestEphemeralPortsOfThePeerThatUsesMost(t *testing.T) {
 			e2e.Skip(t, "the test narrows the range of ports in its own network namespace: "+err.Error())
 		}
 	}
-	_, database := start(t, helper("server", "database", "127.0.0.1:5432", "keep"))
-	_, visited := start(t, helper("server", "web", "127.0.0.1:40050", "polite")) // within the range
+	_, database := startHelper(t, helper("server", "database", "127.0.0.1:5432", "keep"))
+	_, visited := startHelper(t, helper("server", "web", "127.0.0.1:40050", "polite")) // within the range
 	expect := func(name, want string, wanted int) {
 		t.Helper()
 		output, code := runBy(t, nobody, plugin, "--conn-type", "udp", "--no-details", "-w", "ephemeral=80", "-c", "ephemeral=95")
@@ -36,12 +36,12 @@ func TestEphemeralPortsOfThePeerThatUsesMost(t *testing.T) {
 	}
 	expect("unused", "[OK] - ephemeral ports: 0% of 90|ephemeral_ports=0%;80;95;0;100", 0)
 
-	start(t, helper("client", "leak", database, "72", "keep"))
+	startHelper(t, helper("client", "leak", database, "72", "keep"))
 	expect("80 percent", "[OK] - ephemeral ports: 80% of 90 to 127.0.0.1:5432|ephemeral_ports=80%;80;95;0;100", 0)
 
 	// Fewer to another peer do not matter: their ports can be the same.
-	start(t, helper("client", "browser", visited, "10", "keep"))
-	start(t, helper("client", "leak", database, "3", "keep"))
+	startHelper(t, helper("client", "browser", visited, "10", "keep"))
+	startHelper(t, helper("client", "leak", database, "3", "keep"))
 	expect("83 percent", "[WARNING] - ephemeral ports: 83% of 90 to 127.0.0.1:5432 [WARNING]|ephemeral_ports=83.3%;80;95;0;100", 1)
 
 	// Neither do those from another local address, nor what is selected.
@@ -61,21 +61,21 @@ func TestEphemeralPortsOfThePeerThatUsesMost(t *testing.T) {
 		}
 		defer connection.Close()
 	}
-	for _, selected := range []string{"--local-port=1", "--process=-", "--user=4711", "--remote-address=!127.0.0.1", "--min-idle=1h --conn-type=tcp", "--by=status"} {
+	for _, selected := range []string{"--local-port=1", "--process=-", "--user=4711", "--remote-address=!127.0.0.1", "--min-idle=1h --conn-type=tcp", "--by=status", "--source=gopsutil", "--source=netlink --by=netns", "--source=gopsutil --by=netns"} {
 		output, _ := runBy(t, nobody, plugin, append(strings.Fields(selected), "--no-details", "-w", "ephemeral=80")...)
-		if !strings.Contains(output, "ephemeral ports: 83% of 90 to 127.0.0.1:5432 [WARNING]|") {
+		if !strings.Contains(output, "ephemeral ports: 83% of 90 to 127.0.0.1:5432 [WARNING]|") && !strings.Contains(output, "ephemeral ports: 83% of 90 to 127.0.0.1:5432 in ") {
 			t.Errorf("%s: got %s", selected, output)
 		}
 	}
 
 	// A connection that only the peer has closed keeps its port too.
-	_, closing := start(t, helper("server", "closing", "127.0.0.1:5433", "close"))
-	start(t, helper("client", "leak", closing, "79", "keep"))
+	_, closing := startHelper(t, helper("server", "closing", "127.0.0.1:5433", "close"))
+	startHelper(t, helper("client", "leak", closing, "79", "keep"))
 	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "CLOSE_WAIT"}: 79})
 	expect("87 percent", "[WARNING] - ephemeral ports: 87% of 90 to 127.0.0.1:5433 [WARNING]|ephemeral_ports=87.8%;80;95;0;100", 1)
 
 	// TIME_WAIT keeps the port. The kernel may give some of them up early.
-	start(t, helper("client", "visitor", visited, "78", "close"))
+	startHelper(t, helper("client", "visitor", visited, "78", "close"))
 	waiting := e2e.Group{Type: "tcp", Status: "TIME_WAIT"}
 	e2e.WaitFor(t, time.Minute, "the visitors to be in TIME_WAIT", func() bool {
 		rows := e2e.NetworkRows(t)

@@ -36,7 +36,7 @@ func TestManySocketsNeedLittleMemory(t *testing.T) {
 	}
 	started := exec.Command(os.Getenv(loadProgram), "load", "--sockets", "300000", "--time", "5m")
 	started.Env = append(os.Environ(), "GOMAXPROCS=2")
-	if _, line := start(t, started); !strings.HasPrefix(line, "300000 sockets") {
+	if _, line := startHelper(t, started); !strings.HasPrefix(line, "300000 sockets") {
 		t.Fatalf("got %s", line)
 	}
 	// The kernel keeps what it made for whoever looked at the links under /proc

@@ -83,7 +83,7 @@ func dialKernel(t testing.TB, asked kernel) (int, error) {
 			return
 		}
 		for _, datagram := range asked(parseRequest(request[:size])) {
-			if unix.Sendto(ends[1], datagram, unix.MSG_NOSIGNAL, nil) != nil {
+			if _, err := unix.Write(ends[1], datagram); err != nil {
 				return // nobody reads it
 			}
 		}
@@ -116,14 +116,14 @@ func altered(bodies [][]byte, change func([]netlinkMessage)) kernel {
 	}
 }
 
-// before answers with the message before the end of the dump as the change
+// withLast answers with the message before the end of the dump as the change
 // leaves it.
-func before(bodies [][]byte, change func(*netlinkMessage)) kernel {
+func withLast(bodies [][]byte, change func(*netlinkMessage)) kernel {
 	return altered(bodies, func(messages []netlinkMessage) { change(&messages[len(bodies)-1]) })
 }
 
-// endsWith answers with the end of the dump as the change leaves it.
-func endsWith(bodies [][]byte, change func(*netlinkMessage)) kernel {
+// withEnd answers with the end of the dump as the change leaves it.
+func withEnd(bodies [][]byte, change func(*netlinkMessage)) kernel {
 	return altered(bodies, func(messages []netlinkMessage) { change(&messages[len(bodies)]) })
 }
 
@@ -153,32 +153,32 @@ func TestDumpThatFailsIsNeverCountedInPart(t *testing.T) {
 		{"whole", []kernel{whole}, all, ""},
 		{"no sockets", []kernel{sends(nil)}, 0, ""},
 		{"whole at the second attempt", []kernel{unreachable, whole}, all, ""},
-		{"whole at the last attempt", []kernel{unreachable, before(bodies, func(m *netlinkMessage) { m.sequence++ }), whole}, all, ""},
+		{"whole at the last attempt", []kernel{unreachable, withLast(bodies, func(m *netlinkMessage) { m.sequence++ }), whole}, all, ""},
 		{"unreachable each time", []kernel{unreachable}, 0, "no buffer space available"},
 		{"no answer", []kernel{func(netlinkMessage) [][]byte { return nil }}, 0, cutOff},
 		{"not known to the kernel", []kernel{refuses(unix.ENOENT)}, 0, "no such file or directory"},
 		{"not allowed", []kernel{refuses(unix.EPERM)}, 0, "operation not permitted"},
-		{"an error in the last message", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
-		{"a success in place of a socket", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(0) })}, 0, notAsked},
-		{"an error that is cut off", []kernel{before(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.EPERM)[:2] })}, 0, cutOff},
-		{"an overrun", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_OVERRUN })}, 0, notAsked},
-		{"no operation", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_NOOP })}, 0, notAsked},
-		{"the end without a dump", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
-		{"nothing in a message", []kernel{before(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, "the kernel sent 0 bytes for a socket, 72 are the least"},
-		{"another type of message", []kernel{before(bodies, func(m *netlinkMessage) { m.kind = 16 })}, 0, notAsked},
-		{"the answer to another request", []kernel{before(bodies, func(m *netlinkMessage) { m.sequence++ })}, 0, notAsked},
-		{"no dump", []kernel{before(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
-		{"a dump that changed meanwhile", []kernel{before(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
-		{"an error at the end", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.body = errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
-		{"an end that says nothing", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, cutOff},
+		{"an error in the last message", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
+		{"a success in place of a socket", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(0) })}, 0, notAsked},
+		{"an error that is cut off", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind, m.body = unix.NLMSG_ERROR, errorNumber(unix.EPERM)[:2] })}, 0, cutOff},
+		{"an overrun", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_OVERRUN })}, 0, notAsked},
+		{"no operation", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind = unix.NLMSG_NOOP })}, 0, notAsked},
+		{"the end without a dump", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
+		{"nothing in a message", []kernel{withLast(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, "the kernel sent 0 bytes for a socket, 72 are the least"},
+		{"another type of message", []kernel{withLast(bodies, func(m *netlinkMessage) { m.kind = 16 })}, 0, notAsked},
+		{"the answer to another request", []kernel{withLast(bodies, func(m *netlinkMessage) { m.sequence++ })}, 0, notAsked},
+		{"no dump", []kernel{withLast(bodies, func(m *netlinkMessage) { m.flags = 0 })}, 0, notAsked},
+		{"a dump that changed meanwhile", []kernel{withLast(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
+		{"an error at the end", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.body = errorNumber(unix.ENOMEM) })}, 0, "cannot allocate memory"},
+		{"an end that says nothing", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.body = nil })}, 0, cutOff},
 		{"no end", []kernel{altered(bodies, func(messages []netlinkMessage) { messages[all].kind, messages[all].body = messages[0].kind, bodies[0] })}, 0, cutOff},
-		{"the end of another dump", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.sequence-- })}, 0, notAsked},
-		{"changed up to the end", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
-		{"more announced than sent", []kernel{endsWith(bodies, func(m *netlinkMessage) { m.length = 1 << 31 })}, 0, cutOff},
-		{"less announced than a header", []kernel{before(bodies, func(m *netlinkMessage) { m.length = 15 })}, 0, cutOff},
-		{"more in a datagram than can be", []kernel{before(bodies, func(m *netlinkMessage) { m.body = make([]byte, datagramSize) })}, 0, cutOff},
-		{"a short message", []kernel{before(bodies, func(m *netlinkMessage) { m.body = m.body[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
-		{"a socket of another family", []kernel{before(bodies, func(m *netlinkMessage) { m.body = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
+		{"the end of another dump", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.sequence-- })}, 0, notAsked},
+		{"changed up to the end", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.flags |= unix.NLM_F_DUMP_INTR })}, 0, interrupted},
+		{"more announced than sent", []kernel{withEnd(bodies, func(m *netlinkMessage) { m.length = 1 << 31 })}, 0, cutOff},
+		{"less announced than a header", []kernel{withLast(bodies, func(m *netlinkMessage) { m.length = 15 })}, 0, cutOff},
+		{"more in a datagram than can be", []kernel{withLast(bodies, func(m *netlinkMessage) { m.body = make([]byte, datagramSize) })}, 0, cutOff},
+		{"a short message", []kernel{withLast(bodies, func(m *netlinkMessage) { m.body = m.body[:71] })}, 0, "the kernel sent 71 bytes for a socket, 72 are the least"},
+		{"a socket of another family", []kernel{withLast(bodies, func(m *netlinkMessage) { m.body = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			everything := (&Question{}).tally(grouping{byType})

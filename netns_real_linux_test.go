@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -53,7 +54,7 @@ func newSpace(t *testing.T, name string, connections int) *os.Process {
 	t.Helper()
 	command := helper("space", name, "127.0.0.1:5432", strconv.Itoa(connections))
 	command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	process, _ := start(t, command)
+	process, _ := startHelper(t, command)
 	return process
 }
 
@@ -184,14 +185,22 @@ func TestNamesOfNetworkNamespacesAreMadeHarmless(t *testing.T) {
 		"x::y": "x__y", "$(reboot)": "_(reboot)", "   ": "_", "a, b: 5 [OK]": "a_ b_ 5 _OK_",
 	} {
 		only := spaces{names: map[string]*os.Process{name: process}}
-		output, code := outputOf(t, only.command(t, plugin, "--netns", "all", "--by", "netns,type", "-w", "2"))
+		command := only.command(t, plugin, "--netns", "all", "--by", "netns,type", "-w", "2", "--debug")
+		var stdout, stderr strings.Builder
+		command.Stdout, command.Stderr = &stdout, &stderr
+		_ = command.Run()
+		for line := range strings.Lines(stderr.String()) {
+			if isHarmful := func(r rune) bool { return !unicode.IsPrint(r) }; !strings.HasPrefix(line, "debug: ") || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), isHarmful) {
+				t.Errorf("%q: on standard error: %q", name, line)
+			}
+		}
 		label := shown + "_tcp"
 		if strings.Contains(label, " ") {
 			label = "'" + label + "'"
 		}
 		want := fmt.Sprintf("[WARNING] - %s tcp: 3 [WARNING]|%s=3;2;;0", shown, label)
-		if line, _, _ := strings.Cut(output, "\n"); line != want || code != 1 {
-			t.Errorf("%q: got %d %s\nwant %s", name, code, line, want)
+		if line, _, _ := strings.Cut(stdout.String(), "\n"); line != want || command.ProcessState.ExitCode() != 1 {
+			t.Errorf("%q: got %s, %s\nwant %s", name, command.ProcessState, line, want)
 		}
 	}
 }
@@ -260,7 +269,7 @@ func TestProcessesThatEndMeanwhileAreNoReasonToRefuse(t *testing.T) {
 	if plugin == "" {
 		return
 	}
-	start(t, helper("births"))
+	startHelper(t, helper("births"))
 	newSpace(t, "stays", 2)
 	var failed []string
 	for range 500 {

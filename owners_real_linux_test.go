@@ -21,10 +21,10 @@ func TestLeakIsBlamedOnItsProgram(t *testing.T) {
 	if plugin == "" {
 		return
 	}
-	leaky, address := start(t, helper("server", "leaky server", "127.0.0.1:0", "keep"))
-	start(t, helper("client", "curl", address, "12", "close"))
-	_, other := start(t, helper("server", "closing", "[::1]:0", "close"))
-	forgetful, _ := start(t, helper("client", "forgetful", other, "7", "keep"))
+	leaky, address := startHelper(t, helper("server", "leaky server", "127.0.0.1:0", "keep"))
+	startHelper(t, helper("client", "curl", address, "12", "close"))
+	_, other := startHelper(t, helper("server", "closing", "[::1]:0", "close"))
+	forgetful, _ := startHelper(t, helper("client", "forgetful", other, "7", "keep"))
 	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "CLOSE_WAIT"}: 12, {Type: "tcp6", Status: "CLOSE_WAIT"}: 7})
 	unseen := func(number int) string {
 		return fmt.Sprintf("%d sockets belong to processes that this user may not see (?): %s", number, rightsForProcesses)
@@ -113,7 +113,7 @@ func TestNamesOfRealProcessesAreMadeHarmless(t *testing.T) {
 			if len(test.name) > 100 {
 				command.Args[0] = test.name
 			}
-			process, address := start(t, command)
+			process, address := startHelper(t, command)
 			output, code := runBy(t, 0, plugin, "--by", "process", "--local-port", portOf(address), "-w", "0")
 			label := test.shown
 			if strings.Contains(label, " ") {
@@ -134,7 +134,7 @@ func TestProcessIsNamedByTheLettersThatSsShows(t *testing.T) {
 	}
 	command := helper("server", "very-long-proce", "127.0.0.1:0", "keep")
 	command.Args[0] = "/opt/very-long-process"
-	start(t, command)
+	startHelper(t, command)
 	for arguments, want := range map[string]string{
 		"--process very-long-proce":                                   "[OK] - tcp LISTEN: 1",
 		"--process very-long-process":                                 "[OK] - tcp LISTEN: 1",
@@ -157,7 +157,7 @@ func TestProcessWhoseFirstThreadHasEndedIsFound(t *testing.T) {
 	if plugin == "" {
 		return
 	}
-	process, _ := start(t, helper("headless", "headless", "127.0.0.1:0", "keep"))
+	process, _ := startHelper(t, helper("headless", "headless", "127.0.0.1:0", "keep"))
 	e2e.WaitFor(t, time.Minute, "the first thread to end", func() bool {
 		links, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", process.Pid))
 		return err == nil && len(links) == 0
@@ -268,7 +268,7 @@ func TestServiceOfShortConnectionsNeverHasNone(t *testing.T) {
 	if plugin == "" {
 		return
 	}
-	start(t, helper("web"))
+	startHelper(t, helper("web"))
 	answers := map[string]int{}
 	for range often(30, 500) {
 		output, code := runBy(t, 0, plugin, "--process", "web", "-c", "tcp_established=1:", "--no-perfdata", "--no-details")

@@ -113,9 +113,9 @@ func init() {
 	}
 }
 
-// start starts a helper that ends with the test, and returns it and the first
+// startHelper starts a helper that ends with the test, and returns it and the first
 // line that it prints.
-func start(t *testing.T, command *exec.Cmd) (process *os.Process, line string) {
+func startHelper(t *testing.T, command *exec.Cmd) (process *os.Process, line string) {
 	t.Helper()
 	output, err := command.StdoutPipe()
 	if err != nil {
