@@ -1,15 +1,11 @@
 package main
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // statOf returns a /proc/PID/stat in which the process began at the time.
@@ -203,32 +199,5 @@ func TestNamespaceThatIsAskedFor(t *testing.T) {
 	}
 	if all, err := f.find(netnsSelf, false); err != nil || len(all) != 1 || all[0].name != "" || !all[0].isOwn() {
 		t.Errorf("got %v, %v", all, err)
-	}
-}
-
-func TestRightsForANamespaceAreNamed(t *testing.T) {
-	want := "reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file"
-	if os.Geteuid() == 0 {
-		want = "not even root may read this network namespace here"
-	}
-	for _, err := range []error{unix.EPERM, unix.EACCES, fs.ErrPermission} {
-		if got := netnsRights(err); got.Error() != want {
-			t.Errorf("%v: got %v", err, got)
-		}
-	}
-	if err := errors.New("anything else"); netnsRights(err) != err {
-		t.Error("an error that is not about rights is changed")
-	}
-}
-
-func TestNamespaceOfOurOwnIsNotEntered(t *testing.T) {
-	fd, err := namespace{}.dial(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = unix.Close(fd)
-	fault := errors.New("of the test")
-	if err := (namespace{}).within(func() error { return fault }); err != fault {
-		t.Errorf("got %v", err)
 	}
 }

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,82 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// kernelMessages returns what a kernel (Linux 6.18, amd64) answered to the dump
-// of one type, with sockets in every status that can be made: the bodies of the
-// messages, in the byte order of this machine.
-func kernelMessages(t testing.TB, recorded string) [][]byte {
-	t.Helper()
-	file, err := os.Open("testdata/netlink-" + recorded + ".hex")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	var messages [][]byte
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		message, err := hex.DecodeString(lines.Text())
-		if err != nil {
-			t.Fatal(err)
-		}
-		messages = append(messages, inNativeOrder(message))
-	}
-	return messages
-}
-
-// inNativeOrder turns a message of a little-endian kernel into that of a kernel
-// of this machine: all but ports and addresses is in the order of the machine.
-// Of a struct tcp_info, and of no other attribute, the content is turned too.
-func inNativeOrder(message []byte) []byte {
-	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		return message
-	}
-	turn := func(from, to, size int) {
-		for at := from; at+size <= to; at += size {
-			slices.Reverse(message[at : at+size])
-		}
-	}
-	turn(40, sizeofInetDiagMsg, 4) // idiag_if, idiag_cookie, ... idiag_inode
-	for at := sizeofInetDiagMsg; at+4 <= len(message); {
-		length, attribute := int(binary.LittleEndian.Uint16(message[at:])), binary.LittleEndian.Uint16(message[at+2:])
-		turn(at, at+4, 2)
-		if attribute == inetDiagInfo {
-			turn(at+4+8, at+length, 4) // behind eight single bytes; those of 64 bits nobody reads
-		}
-		at += (length + 3) &^ 3
-	}
-	return message
-}
-
-// noProcesses is a /proc that has been looked through already, in vain.
-func noProcesses(t testing.TB) *host {
-	root := procfs(t.TempDir())
-	return &host{procfs: root, holders: &holders{procfs: root, walks: 2, pids: map[uint32]int32{}, names: map[int32]string{}}}
-}
-
-// askingKernels returns what reads sockets for the tally from kernels that answer
-// in turn.
-func askingKernels(t testing.TB, proto string, asked *tally, kernels ...kernel) *sockDiag {
-	return &sockDiag{
-		pass:       &pass{host: noProcesses(t), ctx: t.Context(), fields: asked.fields},
-		socketType: proto,
-		states:     statesFor(proto, []*tally{asked}),
-		dial:       dialing(t, kernels...),
-	}
-}
-
-// countedBy returns how many sockets each key has when the sockets are read.
-func countedBy(t testing.TB, diag *sockDiag, asked *tally) map[string]int {
-	t.Helper()
-	found := newCounter([]*tally{asked})
-	if err := diag.read(found); err != nil {
-		t.Fatal(err)
-	}
-	known := map[string]int{}
-	for _, r := range found[0].rows {
-		known[strings.ReplaceAll(r.key, keySeparator, " ")] = r.known
-	}
-	return known
-}
 
 func TestKernelMessagesAreCounted(t *testing.T) {
 	for proto, want := range map[string]map[string]int{
@@ -232,16 +152,6 @@ func TestOwnersAndIdleTimesInKernelMessages(t *testing.T) {
 				t.Errorf("got  %v\nwant %v", got, want)
 			}
 		})
-	}
-}
-
-func TestKernelThatCannotBeReachedIsAFailure(t *testing.T) {
-	everything := (&Question{}).tally(nil)
-	diag := askingKernels(t, "udp6", everything, unreachable)
-	for range 2 {
-		if err := diag.read(newCounter([]*tally{everything})); !errors.Is(err, unix.ENOBUFS) {
-			t.Errorf("got %v", err)
-		}
 	}
 }
 
@@ -429,25 +339,6 @@ func expectedIdleTime(attributes []byte) (idle time.Duration, isThere, isWhole b
 		attributes = attributes[min(len(attributes), (length+3)&^3):]
 	}
 	return idle, isThere, true
-}
-
-// floods answers with as many full datagrams, and notes when it has them ready.
-func floods(bodies [][]byte, datagrams int, ready func(sockets int)) kernel {
-	return func(request netlinkMessage) [][]byte {
-		var datagram []byte
-		sockets := 0
-		for ; ; sockets++ {
-			next := netlinkMessage{kind: request.kind, flags: unix.NLM_F_MULTI, sequence: request.sequence, body: bodies[sockets%len(bodies)]}.bytes()
-			if len(datagram)+len(next) >= datagramSize {
-				break
-			}
-			datagram = append(datagram, next...)
-		}
-		all := slices.Repeat([][]byte{datagram}, datagrams)
-		all = append(all, netlinkMessage{kind: unix.NLMSG_DONE, flags: unix.NLM_F_MULTI, sequence: request.sequence, body: make([]byte, 4)}.bytes())
-		ready(datagrams * sockets)
-		return all
-	}
 }
 
 func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
