@@ -41,7 +41,11 @@ func OwnNetwork(t *testing.T) bool {
 		return true
 	}
 	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
-	child := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.count=1", "-test.timeout=5m")
+limit := time.Duration(0) // none
+	if deadline, isSet := t.Deadline(); isSet {
+		limit = max(time.Until(deadline)-time.Second, time.Second)
+	}
+	child := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.count=1", "-test.timeout="+limit.String())
 	child.Env = append(os.Environ(), ownNetwork+"=1")
 	if build.path != "" {
 		child.Env = append(child.Env, builtPlugin+"="+build.path)
