@@ -41,7 +41,7 @@ func OwnNetwork(t *testing.T) bool {
 		return true
 	}
 	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
-limit := time.Duration(0) // none
+	limit := time.Duration(0) // none
 	if deadline, isSet := t.Deadline(); isSet {
 		limit = max(time.Until(deadline)-time.Second, time.Second)
 	}
