@@ -109,11 +109,13 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 // typesTogether returns the types that are read in one dump: a walk through all
 // TCP sockets costs less than two, but two processors list many sooner than one.
 func (h *host) typesTogether(tallies []*tally, isQuick bool) [][]string {
-	isOnlyListed := true
+	isListed, isCounted := false, false
 	for _, t := range tallies {
-		isOnlyListed = isOnlyListed && !(t.isPlain() && t.includes("tcp", "ESTABLISHED"))
+		if t.includes("tcp", "ESTABLISHED") || t.includes("tcp6", "ESTABLISHED") {
+			isListed, isCounted = isListed || !t.isPlain(), isCounted || t.isPlain()
+		}
 	}
-	if len(h.spaces) == 1 && !isQuick && isOnlyListed {
+	if len(h.spaces) == 1 && !isQuick && isListed && !isCounted {
 		return [][]string{{"tcp"}, {"tcp6"}, {"udp", "udp6"}}
 	}
 	return [][]string{{"tcp", "tcp6"}, {"udp", "udp6"}}
