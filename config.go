@@ -125,19 +125,6 @@ func (p argumentParser) timeout() error {
 	return nil
 }
 
-// parseDuration reads a duration as Go writes it, days, or a plain number of
-// seconds, in which Icinga 2 gives what was written as 5m.
-func parseDuration(text string) (time.Duration, error) {
-	if days, isDays := strings.CutSuffix(text, "d"); isDays {
-		number, err := strconv.ParseFloat(days, 64)
-		return time.Duration(number * 24 * float64(time.Hour)), err
-	}
-	if _, err := strconv.ParseFloat(text, 64); err == nil {
-		text += "s"
-	}
-	return time.ParseDuration(text)
-}
-
 func (p argumentParser) types() (err error) {
 	p.Question.Types, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
 	return err
@@ -154,34 +141,6 @@ func (p argumentParser) statuses() (err error) {
 		err = errors.New("no socket can match: UDP sockets have the status none, TCP sockets all the others")
 	}
 	return err
-}
-
-// parseNames returns the canonical names of the items, each once, in the
-// order given; none for all. Excluded ones are taken from all choices.
-func parseNames(lists []string, what string, choices []string, canonical func(string) (string, bool)) (chosen []string, err error) {
-	isAll := false
-	var excluded []string
-	for _, item := range splitLists(lists) {
-		text, isExcluded := cutExclusion(item)
-		name, known := canonical(text)
-		switch {
-		case strings.EqualFold(item, "all"):
-			isAll = true
-		case !known:
-			return nil, fmt.Errorf("unknown %s %s: use all, %s", what, quote(item), strings.ToLower(strings.Join(choices, ", ")))
-		case isExcluded:
-			excluded = append(excluded, name)
-		case !slices.Contains(chosen, name):
-			chosen = append(chosen, name)
-		}
-	}
-	if len(excluded) > 0 && (isAll || len(chosen) == 0) {
-		chosen, isAll = choices, false
-	}
-	if isAll {
-		return nil, nil
-	}
-	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return slices.Contains(excluded, name) }), nil
 }
 
 func (p argumentParser) grouping() error {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -224,14 +222,3 @@ func orientAll(sockets []Socket, addOwner func(*Socket) bool, to counter) {
 type portRange struct{ first, last uint32 }
 
 func (r portRange) has(port uint32) bool { return r.first <= port && port <= r.last }
-
-// parsePortRange reads a number from 0 to 65535 or a range of them.
-func parsePortRange(text string) (ports portRange, ok bool) {
-	first, last, isRange := strings.Cut(text, "-")
-	if !isRange {
-		last = first
-	}
-	low, err1 := strconv.ParseUint(first, 10, 16)
-	high, err2 := strconv.ParseUint(last, 10, 16)
-	return portRange{uint32(low), uint32(high)}, errors.Join(err1, err2) == nil && low <= high
-}

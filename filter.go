@@ -189,15 +189,6 @@ type filterItem struct {
 	matches func(*Socket) bool
 }
 
-// cutExclusion cuts off what excludes an item: not: or !, which NRPE and Nagios
-// take for themselves.
-func cutExclusion(item string) (text string, isExcluded bool) {
-	if text, isExcluded = strings.CutPrefix(item, "not:"); isExcluded {
-		return text, true
-	}
-	return strings.CutPrefix(item, "!")
-}
-
 // parseFilter reads a list of items, which may be excluded.
 func parseFilter(d *dimension, lists []string) (filter, error) {
 	f := filter{dimension: d, typed: strings.Join(lists, ",")}
@@ -219,16 +210,6 @@ func parseFilter(d *dimension, lists []string) (filter, error) {
 		}
 	}
 	return f, nil
-}
-
-// splitLists returns the items of lists that are separated by commas.
-func splitLists(lists []string) (items []string) {
-	for _, list := range lists {
-		for item := range strings.SplitSeq(list, ",") {
-			items = append(items, strings.TrimSpace(item))
-		}
-	}
-	return items
 }
 
 func (f *filter) asks(s *Socket) answer {
@@ -280,25 +261,6 @@ func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, e
 			return network.Contains(address)
 		}, nil
 	}
-}
-
-func parseNetwork(text string) (netip.Prefix, error) {
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		var address netip.Addr
-		if address, err = netip.ParseAddr(text); err == nil && address.Zone() != "" {
-			err = errors.New("records have no zones")
-		}
-		network = netip.PrefixFrom(address, address.BitLen())
-	}
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%s is neither an address nor a network: use one such as 10.0.0.5, fd00::1 or 10.0.0.0/8", quote(text))
-	}
-	if address := network.Addr(); address.Is4In6() && network.Bits() >= 96 {
-		// Records have IPv4-mapped addresses as IPv4.
-		network = netip.PrefixFrom(address.Unmap(), network.Bits()-96)
-	}
-	return network, nil
 }
 
 // maxComm is how much the kernel keeps of the name of a process on Linux
