@@ -18,27 +18,24 @@ type blindSpots []*blindSpot
 
 // blindSpots returns the dimensions that matter and may have hidden values. Of a
 // live system that can be owners only.
-func (c *Config) blindSpots() (all blindSpots) {
+func (q *Question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 	for _, d := range dimensions {
-		isFilter := c.Question.hasFilter(d)
+		isFilter := q.hasFilter(d)
 		isOwner := d == byProcess || d == byUser || d == byUnit
-		if isFilter && (isOwner || c.Recording != nil) || isOwner && c.Levels.by.has(d) {
-			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: c.Recording != nil})
+		if isFilter && (isOwner || isRecording) || isOwner && by.has(d) {
+			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: isRecording})
 		}
 	}
 	return all
 }
 
 // tallies count the hidden sockets of each.
-func (c *Config) tallyHidden(all blindSpots) (tallies []*tally) {
+func (all blindSpots) tallies(q *Question) (tallies []*tally) {
 	for _, spot := range all {
-		tallies = append(tallies, c.Question.tallyHidden(spot.dimension))
+		tallies = append(tallies, q.tallyHidden(spot.dimension))
 	}
 	return tallies
 }
-
-// asksFor tells whether the dimension matters.
-func (c *Config) asksFor(d *dimension) bool { return c.Levels.by.has(d) || c.Question.hasFilter(d) }
 
 // text says what is not seen, and which rights would show it.
 func (b blindSpot) text() string {
@@ -71,12 +68,11 @@ func (b blindSpot) text() string {
 // check returns an error where there is no answer without what is not seen: the
 // verdict depends on it, or a filter finds nothing for certain and there is
 // nothing to judge.
-func (all blindSpots) check(c *Config, r *results) error {
-	isJudged := len(c.Levels.warning)+len(c.Levels.critical) > 0
+func (all blindSpots) check(r *results, isJudged, isAlwaysOK bool) error {
 	for _, spot := range all {
 		switch {
 		case spot.sockets == 0:
-		case !r.verdict().isCertain() && !c.AlwaysOK:
+		case !r.verdict().isCertain() && !isAlwaysOK:
 			return errors.New("the verdict depends on what is not seen: " + spot.text())
 		case spot.isFilter && !isJudged && r.sockets == 0 && r.hidden > 0:
 			return fmt.Errorf("--%s cannot be applied: %s", spot.name, spot.text())

@@ -31,7 +31,7 @@ type violation struct {
 
 // violations returns what the holders and the peers are told of, the worst state
 // and then the most sockets first.
-func (c *Config) violations(r *results) []violation {
+func (q *Question) violations(by grouping, r *results) []violation {
 	var all []violation
 	add := func(v violation) {
 		if v.state != check.OK && v.sockets > 0 && v.tally != nil {
@@ -41,14 +41,14 @@ func (c *Config) violations(r *results) []violation {
 	for i := range r.groups {
 		g := &r.groups[i]
 		if g.least != check.OK {
-			add(violation{text: c.Levels.by.text(g.key), key: g.key, tally: c.Question.tallyOf(c.Levels.by, g.key), sockets: g.known, state: g.least})
+			add(violation{text: by.text(g.key), key: g.key, tally: q.tallyOf(by, g.key), sockets: g.known, state: g.least})
 		}
 	}
 	for i := range r.limits {
 		l := &r.limits[i]
 		add(violation{text: l.name, tally: l.users, sockets: l.sockets, state: l.least, figure: l})
 	}
-	add(violation{text: totalGroup, tally: c.Question.tally(nil), sockets: r.sockets, state: r.total.least, figure: &r.total})
+	add(violation{text: totalGroup, tally: q.tally(nil), sockets: r.sockets, state: r.total.least, figure: &r.total})
 	slices.SortStableFunc(all, func(a, b violation) int {
 		return cmp.Or(cmp.Compare(b.state, a.state), cmp.Compare(b.sockets, a.sockets))
 	})

@@ -77,8 +77,9 @@ func runCheck(ctx context.Context, config *Config) (check.Status, string, error)
 // checkSockets counts and judges what the reader reads.
 func checkSockets(ctx context.Context, config *Config, from reader, limits []limit) (check.Status, string, error) {
 	started := time.Now()
-	spots := config.blindSpots()
-	tallies := append([]*tally{config.Question.tally(config.Levels.by)}, config.tallyHidden(spots)...)
+	question, by := &config.Question, config.Levels.by
+	spots := question.blindSpots(by, config.Recording != nil)
+	tallies := append([]*tally{question.tally(by)}, spots.tallies(question)...)
 	for _, l := range limits {
 		if users := l.tally(); users != nil {
 			tallies = append(tallies, users)
@@ -93,7 +94,8 @@ func checkSockets(ctx context.Context, config *Config, from reader, limits []lim
 		spot.sockets, _ = found.counts[1+i].sum()
 	}
 	r := config.Levels.judge(found.counts[0], limits, found.counts[1+len(spots):])
-	if err := spots.check(config, r); err != nil {
+	isJudged := len(config.Levels.warning)+len(config.Levels.critical) > 0
+	if err := spots.check(r, isJudged, config.AlwaysOK); err != nil {
 		return check.Unknown, "", err
 	}
 	lines := append(blame(ctx, from, config, r), notes(config, found, spots, duration)...)
@@ -117,7 +119,7 @@ func open(config *Config) (reader, []limit, error) {
 // blame returns what is told of the culprits, or why nothing can be told. That may
 // take half of the time that is left: what was judged must not be lost over it.
 func blame(ctx context.Context, from reader, config *Config, r *results) []string {
-	all := config.violations(r)
+	all := config.Question.violations(config.Levels.by, r)
 	if config.NoDetails || len(all) == 0 {
 		return nil
 	}
@@ -140,7 +142,7 @@ func blame(ctx context.Context, from reader, config *Config, r *results) []strin
 			}
 			done <- a
 		}()
-		a.lines, a.most, a.err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.asksFor(byProcess))
+		a.lines, a.most, a.err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.Levels.by.has(byProcess) && !config.Question.hasFilter(byProcess))
 	}()
 	var a answers
 	select {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	stdnet "net"
-
 	"net/netip"
 	"regexp"
 	"slices"
