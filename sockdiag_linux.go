@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 	"unsafe"
@@ -35,6 +34,8 @@ var tcpStates = [...]string{
 const (
 	allStates        = 1<<12 - 1<<1
 	establishedState = 1 << 1
+	finWait2State    = 1 << 5
+	timeWaitState    = 1 << 6
 	listenState      = 1 << 10
 	boundState       = 1 << 13 // answered with state 7, from Linux 6.8 on
 )
@@ -61,14 +62,9 @@ type sockDiag struct {
 	told    totals   // before anything is read, nil where that is not known
 	dial    func() (socket int, err error)
 
-	addresses map[[16]byte]string // the texts of addresses, so that each is made once
-	users     map[uint32]Socket   // as they show a user
-	listening listeners
-	late      []lateSocket
-	sockets   int    // that were listed
-	full      [2]int // of each type, those that the kernel counts as in use
-
-	hasHalfOpen bool // one of them is in SYN_RECV
+	resolver
+	full        [2]int // of each type, those that the kernel counts as in use
+	hasHalfOpen bool   // one of them is in SYN_RECV
 }
 
 // manner is a way to ask the kernel. Kernels and sandboxes do not know them all.
@@ -104,6 +100,9 @@ func statesFor(socketType string, tallies []*tally) (states uint32) {
 	if states != 0 && fieldsOf(tallies)&fieldsOriented != 0 {
 		states |= listenState
 	}
+	if states&finWait2State != 0 { // Linux 3.3 to 3.12 lists those of no process with both only
+		states |= timeWaitState
+	}
 	return states
 }
 
@@ -118,26 +117,11 @@ func (d *sockDiag) source(how manner) source {
 
 // read counts the sockets straight from the kernel's datagrams.
 func (d *sockDiag) read(to counter, how manner) error {
-	started := time.Now()
-	d.listening, d.late, d.sockets, d.full, d.hasHalfOpen = listeners{}, nil, 0, [2]int{}, false
-	d.addresses, d.users = map[[16]byte]string{}, map[uint32]Socket{}
-	err := d.readAll(to, how)
-	d.log.done(fmt.Sprintf("netlink: %v, %+v", d.types, how), d.sockets, err, started)
-	if errors.Is(err, errVanished) {
-		return nil // it has no sockets
-	}
-	if err == nil {
-		d.wait(d.late)
-	}
-	return err
+	d.resolver, d.full, d.hasHalfOpen = newResolver(d.pass), [2]int{}, false
+	return d.whole(fmt.Sprintf("netlink: %v, %+v", d.types, how), func() error { return d.readAll(to, how) })
 }
 
 func (d *sockDiag) readAll(to counter, how manner) error {
-	if d.fields&fieldProcess != 0 {
-		if err := d.holders.find(d.ctx); err != nil {
-			return err
-		}
-	}
 	if d.fields&fieldBound != 0 && !isUDP(d.types[0]) {
 		q := question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}
 		if err := d.list(to, q, how); err != nil {
@@ -215,21 +199,19 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 		if q.states == boundState {
 			s.Status = statusBound
 		}
-		inode, isLate, err := d.resolve(message, &s)
+		from, err := d.kernelSocket(message)
 		if err != nil {
 			return err
 		}
+		isLate := d.resolve(&s, from)
 		d.hasHalfOpen = d.hasHalfOpen || s.Status == "SYN_RECV"
-		if isFull := message[2] != timerTimeWait && (inode != 0 || s.Status != "SYN_RECV"); isFull {
+		if isFull := message[2] != timerTimeWait && (from.inode != 0 || s.Status != "SYN_RECV"); isFull {
 			d.full[slices.Index(d.types, s.Proto)]++
 		}
-		switch {
-		case q.isFor != nil:
+		if q.isFor != nil {
 			to.addTo(q.isFor, &s)
-		case isLate && len(d.late) < maxLate:
-			d.late = append(d.late, lateSocket{s, inode})
-		default:
-			to.add(&s)
+		} else {
+			d.count(to, &s, from.inode, isLate)
 		}
 		return nil
 	})
@@ -295,42 +277,14 @@ func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) 
 	return err
 }
 
-// resolve fills in the addresses and owners that are asked for. It returns the
-// inode of a socket whose process was not found but may be.
-func (d *sockDiag) resolve(message []byte, s *Socket) (inode uint32, isLate bool, err error) {
-	inode = binary.NativeEndian.Uint32(message[68:])
-	isOriented := d.fields&fieldsOriented != 0
-	if d.fields&fieldLocalAddress != 0 || isOriented {
-		s.Laddr.IP = d.address(s.Family, message[8:24])
-	}
-	if d.fields&fieldRemoteAddress != 0 {
-		s.Raddr.IP = nothing
-		if s.Raddr.Port != 0 {
-			s.Raddr.IP = d.address(s.Family, message[24:40])
-		}
-	}
-	// The kernel has 0 for the inode and the user of sockets that no process
-	// holds, which is not root.
-	s.owner, s.Uids, s.Pid = owner{Process: nothing, User: nothing, Unit: nothing}, nil, 0
-	if d.fields&fieldProcess != 0 && inode != 0 {
-		var isFound bool
-		held, isFound := d.holders.of(inode)
-		s.Process, s.Holders = held.Process, held.Holders
-		isLate = !isFound && d.mayComeLate()
-	}
-	if d.fields&fieldUser != 0 && inode != 0 {
-		maker := d.user(binary.NativeEndian.Uint32(message[64:]))
-		s.User, s.Uids = maker.User, maker.Uids
-	}
+// kernelSocket returns what is left to resolve of the socket that the kernel
+// describes.
+func (d *sockDiag) kernelSocket(message []byte) (from kernelSocket, err error) {
+	from = kernelSocket{message[8:24], message[24:40], binary.NativeEndian.Uint32(message[64:]), binary.NativeEndian.Uint32(message[68:]), nothing}
 	if d.fields&(fieldUnit|fieldUnitIfKnown) != 0 {
-		if s.Unit, err = d.unit(message); err != nil {
-			return inode, false, err
-		}
+		from.unit, err = d.unit(message)
 	}
-	if isOriented {
-		d.listening.orient(s, inode != 0) // the kernel lists those that listen first
-	}
-	return inode, isLate, nil
+	return from, err
 }
 
 // unit returns the name of the unit that made a socket.
@@ -342,37 +296,6 @@ func (d *sockDiag) unit(message []byte) (string, error) {
 		err = errNoUnits
 	}
 	return name, err
-}
-
-// maxAddresses is how many texts of addresses are kept.
-const maxAddresses = 1 << 14
-
-// address returns the text of an address, an IPv4-mapped one as IPv4.
-func (d *sockDiag) address(family uint32, content []byte) string {
-	raw := [16]byte(content)
-	text, known := d.addresses[raw]
-	if !known {
-		address := netip.AddrFrom16(raw)
-		if family == unix.AF_INET {
-			address = netip.AddrFrom4([4]byte(content))
-		}
-		if len(d.addresses) == maxAddresses {
-			clear(d.addresses)
-		}
-		text = usualAddress(address)
-		d.addresses[raw] = text
-	}
-	return text
-}
-
-func (d *sockDiag) user(id uint32) Socket {
-	maker, known := d.users[id]
-	if !known {
-		maker.Uids = []int32{int32(id)}
-		maker.User = d.userText(id)
-		d.users[id] = maker
-	}
-	return maker
 }
 
 // idleTime returns the time since the last data, sent or received, that the
