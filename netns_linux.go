@@ -83,7 +83,7 @@ func (n namespace) within(do func() error) error {
 	defer unix.Close(own)
 	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return netnsRights(err)
+		return netnsRights(&os.PathError{Op: "setns", Path: file.Name(), Err: err})
 	}
 	defer func() {
 		// A thread that cannot go back stays locked, and ends with its goroutine.
@@ -103,15 +103,26 @@ func (n namespace) dial(ctx context.Context) (socket int, err error) {
 	return socket, err
 }
 
-// netnsRights names the rights that are missing, where that is the error.
+// netnsRights names the rights that are missing, where that is why a network
+// namespace cannot be opened or entered.
 func netnsRights(err error) error {
 	switch {
 	case !errors.Is(err, fs.ErrPermission):
 		return err
 	case os.Geteuid() == 0:
-		return errors.New("not even root may read this network namespace here")
+		return fmt.Errorf("not even root may read this network namespace here: %w", err)
 	}
-	return errors.New("reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file")
+	return fmt.Errorf("reading another network namespace needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE on the file: %w", err)
+}
+
+// notAllSeen says that a process cannot be looked at, so that it is not known which
+// network namespace it is in.
+func notAllSeen(err error) error {
+	rights := ""
+	if os.Geteuid() != 0 {
+		rights = " (root may see them)"
+	}
+	return fmt.Errorf("not all processes are seen here%s, and so not all network namespaces: %w", rights, err)
 }
 
 // namespaceFinder finds network namespaces.
@@ -176,7 +187,7 @@ func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
 	case isGone(err):
 		return namespace{}, errNoNamespace
 	case err != nil:
-		return namespace{}, netnsRights(cause(err))
+		return namespace{}, netnsRights(err)
 	case !isNamespace(path):
 		return namespace{}, errors.New("this is not a network namespace")
 	case inodeOf(info) == own:
@@ -197,10 +208,10 @@ func isNamespace(path string) bool {
 func (f namespaceFinder) all(own uint64) ([]namespace, error) {
 	given, err := f.givenNames()
 	if err == nil && f.hidesProcesses() {
-		err = fs.ErrPermission
+		err = notAllSeen(fmt.Errorf("%s is not there", f.path(1, "")))
 	}
 	if err != nil {
-		return nil, netnsRights(err)
+		return nil, err
 	}
 	if !f.seesAll() {
 		return nil, errors.New("not all network namespaces are seen from a PID namespace, that of a container: run the check on the host, or give the container --pid=host")

@@ -85,7 +85,7 @@ func (f namespaceFinder) populations() (map[uint64]*population, error) {
 			return nil
 		}
 		if err != nil {
-			return netnsRights(err)
+			return notAllSeen(err)
 		}
 		p := all[id]
 		if p == nil {
