@@ -13,7 +13,7 @@ import (
 // choose.
 type host struct{ log debugLog }
 
-func openHost(config *Config) (*host, error) { return &host{config.Log}, nil }
+func openHost(config *Config) (*host, error) { return &host{config.Log}, checkSystem(thisSystem) }
 
 // dumps returns what is to be read for the tallies, in one dump.
 func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
