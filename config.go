@@ -35,15 +35,16 @@ type Config struct {
 	Log        debugLog
 }
 
-// The values of --source. Only Linux has netlink.
+// The values of --source. Only Linux has netlink and /proc/net.
 const (
 	sourceAuto     = "auto"
 	sourceNetlink  = "netlink"
 	sourceList     = "netlink-list" // netlink without the kernel's totals
+	sourceProc     = "proc"         // /proc/net
 	sourceGopsutil = "gopsutil"
 )
 
-var sources = []string{sourceAuto, sourceNetlink, sourceList, sourceGopsutil}
+var sources = []string{sourceAuto, sourceNetlink, sourceList, sourceProc, sourceGopsutil}
 
 // sourceTotals is how a reading names netlink with the kernel's totals.
 const sourceTotals = "netlink with ESTABLISHED from the kernel's totals"
@@ -247,15 +248,16 @@ func (p argumentParser) netns() error {
 }
 
 func (p argumentParser) source() error {
+	isLess := p.Source == sourceProc || p.Source == sourceGopsutil
 	switch {
 	case !slices.Contains(sources, p.Source):
 		return fmt.Errorf("unknown source %s: use %s", quote(p.Source), strings.Join(sources, ", "))
-	case (p.Source == sourceNetlink || p.Source == sourceList) && thisSystem != "linux":
-		return fmt.Errorf("netlink is only on Linux: use %s or %s", sourceAuto, sourceGopsutil)
-	case p.Source == sourceGopsutil && p.Question.MinIdle > 0:
-		return errors.New("gopsutil does not know how long a connection is idle: leave out --min-idle or --source")
-	case p.Source == sourceGopsutil && p.Question.hasFilter(byUnit), p.Source == sourceGopsutil && p.Levels.by.has(byUnit):
-		return errors.New("gopsutil does not know units: leave out unit or --source")
+	case p.Source != sourceAuto && p.Source != sourceGopsutil && thisSystem != "linux":
+		return fmt.Errorf("%s is only on Linux: use %s or %s", p.Source, sourceAuto, sourceGopsutil)
+	case isLess && p.Question.MinIdle > 0:
+		return fmt.Errorf("%s does not know how long a connection is idle, which needs netlink: leave out --min-idle or --source", p.Source)
+	case isLess && (p.Question.hasFilter(byUnit) || p.Levels.by.has(byUnit)):
+		return fmt.Errorf("%s does not know units, which need netlink: leave out unit or --source", p.Source)
 	case p.Source == sourceGopsutil && p.Netns != netnsSelf:
 		return errors.New("gopsutil reads this network namespace only: leave out --netns or --source")
 	}

@@ -17,12 +17,22 @@ import (
 
 // gopsutilReader reads sockets with gopsutil, which lists them all at once.
 //
-// It leaves out rows that look alike (SO_REUSEPORT listeners, UDP sockets bound
-// alike).
+// It is for comparing: see gopsutilLacks.
 type gopsutilReader struct {
 	asked   fields
 	resolve func(*Socket) // fills in the names of the process and the user
 	list    func() ([]net.ConnectionStat, error)
+}
+
+// gopsutilLacks says what is wrong with gopsutil's numbers on a system.
+func gopsutilLacks(system string) string {
+	switch {
+	case system == "windows":
+		return "it takes a table that Windows does not give for an empty one"
+	case usesLsof(system):
+		return "it counts a socket once for each process that shares it, and leaves out those with a descriptor from 10000 on and those bound to nothing"
+	}
+	return "it leaves out sockets that look alike (SO_REUSEPORT listeners, UDP sockets bound alike)"
 }
 
 func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, resolve func(*Socket)) *gopsutilReader {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"os"
 	"slices"
 	"strconv"
@@ -61,7 +62,7 @@ func (h *host) unit(id uint64) (name string, hasUnits bool) {
 // one dump of TCP and two of UDP, and one for the sockets that came late.
 func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
-	fallback := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
+	portable := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
 		if s.Pid > 0 {
 			held := h.holders.ofProcess(s.Pid)
 			s.Process, s.Holders = held.Process, held.Holders
@@ -89,13 +90,16 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 				d.where = " of the network namespace " + cleanName(space.name)
 			}
 			for _, how := range manners {
-				if h.source != sourceGopsutil && (!how.hasTotals || !isUDP(types[0]) && h.source != sourceList) {
+				if h.source != sourceGopsutil && h.source != sourceProc && (!how.hasTotals || !isUDP(types[0]) && h.source != sourceList) {
 					d.sources = append(d.sources, diag.source(how))
 				}
 			}
-			// gopsutil knows this namespace only, and neither idle times, units nor queues.
-			if (h.source == sourceAuto || h.source == sourceGopsutil) && space.isOwn() && p.fields&(fieldIdle|fieldUnit|fieldQueues|fieldBound) == 0 {
-				d.sources = append(d.sources, source{sourceGopsutil, fallback.reading(types, space.name)})
+			if h.source == sourceAuto || h.source == sourceProc {
+				files := &procReader{pass: p, space: space, tallies: tallies, types: types, order: binary.NativeEndian}
+				d.sources = append(d.sources, source{sourceProc, files.read})
+			}
+			if h.source == sourceGopsutil { // for our own namespace only
+				d.sources = append(d.sources, source{sourceGopsutil, portable.reading(types, space.name)})
 			}
 			all = append(all, d)
 		}

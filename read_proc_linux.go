@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// procReader reads the sockets of some types in a network namespace from the
+// files /proc/net/tcp, tcp6, udp and udp6, a line for each, for when netlink is
+// not to be had. They tell all that netlink tells but units, idle times, queues
+// and sockets that are only bound. It needs the rights that netlink needs.
+type procReader struct {
+	*pass
+	space   namespace
+	tallies []*tally
+	types   []string         // of one protocol
+	order   binary.ByteOrder // of the kernel's words
+	resolver
+}
+
+// onlyNetlink is what the files leave out.
+const onlyNetlink = fieldIdle | fieldUnit | fieldBound | fieldQueues
+
+// read counts the sockets while the kernel lists them.
+func (r *procReader) read(to counter) error {
+	if err := r.needsNetlink(); err != nil {
+		return err
+	}
+	r.resolver = newResolver(r.pass)
+	return r.whole(fmt.Sprintf("proc: %v", r.types), func() error {
+		for _, socketType := range r.types {
+			if err := r.readFile(to, socketType); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// needsNetlink returns an error where something is asked for that only netlink
+// tells.
+func (r *procReader) needsNetlink() error {
+	switch asked := r.fields & onlyNetlink; {
+	case asked&fieldIdle != 0:
+		return errors.New("idle times need netlink")
+	case asked&fieldUnit != 0:
+		return errors.New("units need netlink")
+	case asked != 0:
+		return errors.New("ephemeral ports and accept queues need netlink")
+	}
+	return nil
+}
+
+// readFile counts the sockets in a file. Whatever is wrong with it is told with
+// its path.
+func (r *procReader) readFile(to counter, socketType string) error {
+	file, err := r.open(socketType)
+	if err != nil || file < 0 {
+		return err
+	}
+	defer unix.Close(file)
+	lines := bufio.NewReaderSize(procFile{r.ctx, file}, 32<<10)
+	if err := r.readLines(to, socketType, lines); err != nil {
+		return fmt.Errorf("%s: %w", r.file(socketType), err)
+	}
+	return nil
+}
+
+func (r *procReader) file(socketType string) string {
+	return filepath.Join(string(r.procfs), "thread-self/net", socketType)
+}
+
+// open returns a descriptor of a file in the network namespace, which stays that
+// of the namespace on every thread. It is negative where IPv6 is switched off:
+// then its files are not there, but that of IPv4 is.
+func (r *procReader) open(socketType string) (file int, err error) {
+	err = r.space.within(func() (err error) {
+		path := r.file(socketType)
+		file, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return nil
+		}
+		isOff := errors.Is(err, unix.ENOENT) && familyOf(socketType) == unix.AF_INET6
+		if _, fault := os.Stat(r.file("tcp")); isOff && fault == nil {
+			return nil
+		}
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	})
+	return file, err
+}
+
+// readLines counts the sockets of the lines.
+func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reader) error {
+	var s Socket
+	var row procRow
+	states, isListening := statesFor(socketType, r.tallies), true
+	for number := 1; ; number++ {
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return fmt.Errorf("it ends in the middle of line %d", number)
+		case errors.Is(err, io.EOF) && number == 1:
+			return errors.New("it is empty: the kernel's list begins with a heading")
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case number == 1 && !bytes.HasPrefix(bytes.TrimLeft(line, " "), []byte("sl ")):
+			return errors.New("it has no heading, so this is not the kernel's list")
+		case number == 1:
+			continue
+		case !row.parse(line, familyOf(socketType), r.order):
+			return fmt.Errorf("line %d is not that of a socket: %s", number, quote(string(bytes.TrimSpace(line))))
+		}
+		r.sockets++
+		if isUDP(socketType) {
+			row.setSocket(&s, socketType, sockDgram, statusNone)
+		} else {
+			row.setSocket(&s, socketType, sockStream, tcpStates[row.state])
+			// Before Linux 4.4 half-open connections stood behind their listener.
+			isListening = isListening && (s.Status == "LISTEN" || s.Status == "SYN_RECV")
+			if s.Status == "LISTEN" && !isListening {
+				return fmt.Errorf("line %d is out of order: what listens is not listed first", number)
+			}
+			if states&(1<<row.state) == 0 {
+				continue // resolving costs more than all the rest
+			}
+		}
+		s.Netns, s.NetnsID = r.space.name, r.space.inode
+		isLate := r.resolve(&s, kernelSocket{row.local[:], row.remote[:], row.user, row.inode, nothing})
+		r.count(to, &s, row.inode, isLate)
+	}
+}
+
+// procRow is a line of the files: get_tcp4_sock in net/ipv4/tcp_ipv4.c,
+// get_tcp6_sock in net/ipv6/tcp_ipv6.c, and their likes for UDP.
+//
+//	0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1 …
+//
+// That is the number of the line, both ends, the state, the queues, the timer,
+// retransmissions, the user, timeouts, the inode and more. All that has a
+// leading zero here is hexadecimal.
+type procRow struct {
+	local, remote         [16]byte
+	localPort, remotePort uint32
+	state                 uint64
+	user, inode           uint32
+}
+
+// parse reads a line. It allocates nothing.
+func (r *procRow) parse(line []byte, family uint8, order binary.ByteOrder) bool {
+	var columns [10][]byte
+	for i := range columns {
+		line = bytes.TrimLeft(line, " ")
+		end := bytes.IndexByte(line, ' ')
+		if end < 0 {
+			return false
+		}
+		columns[i], line = line[:end], line[end:]
+	}
+	var isLocal, isRemote bool
+	r.localPort, isLocal = parseProcEnd(&r.local, columns[1], family, order)
+	r.remotePort, isRemote = parseProcEnd(&r.remote, columns[2], family, order)
+	state, err1 := strconv.ParseUint(string(columns[3]), 16, 8)
+	user, err2 := strconv.ParseInt(string(columns[7]), 10, 64) // old kernels print large ones below 0
+	inode, err3 := strconv.ParseUint(string(columns[9]), 10, 64)
+	r.state, r.user, r.inode = state, uint32(user), uint32(inode)
+	isState := state > 0 && state < uint64(len(tcpStates))
+	return bytes.HasSuffix(columns[0], []byte(":")) && isLocal && isRemote && isState && errors.Join(err1, err2, err3) == nil
+}
+
+// parseProcEnd reads an address with its port. The kernel prints an address in
+// words of 32 bits, as a processor of its byte order reads them from memory.
+func parseProcEnd(address *[16]byte, text []byte, family uint8, order binary.ByteOrder) (port uint32, ok bool) {
+	size := 4
+	if family == unix.AF_INET6 {
+		size = 16
+	}
+	if len(text) != 2*size+len(":0000") || text[2*size] != ':' {
+		return 0, false
+	}
+	for at := 0; at < size; at += 4 {
+		word, err := strconv.ParseUint(string(text[2*at:2*at+8]), 16, 32)
+		if err != nil {
+			return 0, false
+		}
+		order.PutUint32(address[at:], uint32(word))
+	}
+	number, err := strconv.ParseUint(string(text[2*size+1:]), 16, 16)
+	return uint32(number), err == nil
+}
+
+// setSocket fills in what needs no resolving.
+func (r *procRow) setSocket(s *Socket, socketType string, number uint32, status string) {
+	s.Proto, s.Family, s.Type, s.Status = socketType, uint32(familyOf(socketType)), number, status
+	s.Laddr.Port, s.Raddr.Port = r.localPort, r.remotePort
+	s.Idle = -1 // the files do not tell it
+}
+
+// procFile reads a descriptor until the context ends.
+type procFile struct {
+	ctx  context.Context
+	file int
+}
+
+// Read returns 0 bytes and io.EOF at the end.
+func (f procFile) Read(buffer []byte) (size int, err error) {
+	for size, err = -1, unix.EINTR; errors.Is(err, unix.EINTR); {
+		if err := f.ctx.Err(); err != nil {
+			return 0, err
+		}
+		size, err = unix.Read(f.file, buffer)
+	}
+	switch {
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case size == 0:
+		return 0, io.EOF
+	}
+	return size, nil
+}
