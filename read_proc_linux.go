@@ -102,8 +102,8 @@ func (r *procReader) open(socketType string) (file int, err error) {
 // readLines counts the sockets of the lines.
 func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reader) error {
 	var s Socket
-	var row procRow
-	states, isListening := statesFor(socketType, r.tallies), true
+	var from procRow
+	states, areListeners := statesFor(socketType, r.tallies), true
 	for number := 1; ; number++ {
 		line, err := lines.ReadSlice('\n')
 		switch {
@@ -119,26 +119,26 @@ func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reade
 			return errors.New("it has no heading, so this is not the kernel's list")
 		case number == 1:
 			continue
-		case !row.parse(line, familyOf(socketType), r.order):
+		case !from.parse(line, familyOf(socketType), r.order):
 			return fmt.Errorf("line %d is not that of a socket: %s", number, quote(string(bytes.TrimSpace(line))))
 		}
 		r.sockets++
 		if isUDP(socketType) {
-			row.setSocket(&s, socketType, sockDgram, statusNone)
+			from.setSocket(&s, socketType, sockDgram, statusNone)
 		} else {
-			row.setSocket(&s, socketType, sockStream, tcpStates[row.state])
+			from.setSocket(&s, socketType, sockStream, tcpStates[from.state])
 			// Before Linux 4.4 half-open connections stood behind their listener.
-			isListening = isListening && (s.Status == "LISTEN" || s.Status == "SYN_RECV")
-			if s.Status == "LISTEN" && !isListening {
+			areListeners = areListeners && (s.Status == "LISTEN" || s.Status == "SYN_RECV")
+			if s.Status == "LISTEN" && !areListeners {
 				return fmt.Errorf("line %d is out of order: what listens is not listed first", number)
 			}
-			if states&(1<<row.state) == 0 {
+			if states&(1<<from.state) == 0 {
 				continue // resolving costs more than all the rest
 			}
 		}
 		s.Netns, s.NetnsID = r.space.name, r.space.inode
-		isLate := r.resolve(&s, kernelSocket{row.local[:], row.remote[:], row.user, row.inode, nothing})
-		r.count(to, &s, row.inode, isLate)
+		isLate := r.resolve(&s, kernelSocket{from.local[:], from.remote[:], from.user, from.inode, nothing})
+		r.count(to, &s, from.inode, isLate)
 	}
 }
 
