@@ -17,12 +17,22 @@ import (
 
 // gopsutilReader reads sockets with gopsutil, which lists them all at once.
 //
-// It leaves out rows that look alike (SO_REUSEPORT listeners, UDP sockets bound
-// alike).
+// It is for comparing: see gopsutilLacks.
 type gopsutilReader struct {
 	asked   fields
 	resolve func(*Socket) // fills in the names of the process and the user
 	list    func() ([]net.ConnectionStat, error)
+}
+
+// gopsutilLacks says what is wrong with gopsutil's numbers on a system.
+func gopsutilLacks(system string) string {
+	switch {
+	case system == "windows":
+		return "it takes a table that Windows does not give for an empty one"
+	case usesLsof(system):
+		return "it counts a socket once for each process that shares it, and leaves out those with a descriptor from 10000 on and those bound to nothing"
+	}
+	return "it leaves out sockets that look alike (SO_REUSEPORT listeners, UDP sockets bound alike)"
 }
 
 func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, resolve func(*Socket)) *gopsutilReader {
@@ -62,17 +72,22 @@ func listConnections(ctx context.Context, log debugLog, kind string, asked field
 	return connections, gopsutilFault(err, len(connections), runtime.GOOS, os.Geteuid() == 0)
 }
 
+var (
+	errOwnSockets = errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
+	errNoLsof     = errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+)
+
 // gopsutilFault says what is wrong with a reading of all sockets and what would
 // be right, nil where nothing is.
 func gopsutilFault(err error, connections int, system string, isRoot bool) error {
 	switch {
 	case err == nil && usesLsof(system) && !isRoot:
-		return errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
+		return errOwnSockets
 	case err == nil && connections == 0 && usesLsof(system):
 		// gopsutil does not tell an lsof that failed from one that found nothing.
 		return errors.New("lsof lists no sockets at all, which cannot be true: run lsof -i to see why")
 	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+		return errNoLsof
 	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
 		return fmt.Errorf("not supported on %s", system)
 	}

@@ -237,6 +237,9 @@ func notes(config *Config, found reading, spots blindSpots, duration string) []s
 	if zero := judge(config.Levels.warning.first(""), config.Levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.Levels.isJudgedEmpty {
 		lines = append(lines, "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero")
 	}
+	if config.Source == sourceGopsutil && slices.Contains(found.sources, sourceGopsutil) {
+		lines = append(lines, "gopsutil is for comparing: "+gopsutilLacks(thisSystem))
+	}
 	if !config.Verbose {
 		if len(found.failures) > 0 && slices.Contains(found.sources, sourceGopsutil) {
 			lines = append(lines, "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)")
