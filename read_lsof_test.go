@@ -86,10 +86,10 @@ func TestLsofOutputThatIsNotWholeIsNotRead(t *testing.T) {
 		}
 	}
 	for _, output := range []string{
-		"f5\x00tIPv4\x00d0x1\x00PTCP\x00n*:22\x00TST=LISTEN\x00\n",                   // a file of nobody
-		"p\x00cinit\x00\n",                                                           // no process
-		"pfour\x00cinit\x00\n",                                                       // no process
-		"p4\x00ca\x00\n\x00\n",                                                       // an empty set
+		"f5\x00tIPv4\x00d0x1\x00PTCP\x00n*:22\x00TST=LISTEN\x00\n", // a file of nobody
+		"p\x00cinit\x00\n",     // no process
+		"pfour\x00cinit\x00\n", // no process
+		"p4\x00ca\x00\n\x00\n", // an empty set
 		"p4\x00ca\x00\nf5\x00tIPv4\x00PTCP\x00n*:22\x00TST=LISTEN\x00\n",             // no device
 		"p4\x00ca\x00\nf5\x00tIPv4\x00d0x1\x00PTCP\x00\n",                            // no addresses
 		"p4\x00ca\x00\nf5\x00tIPv4\x00d0x1\x00PTCP\x00nlocalhost:22\x00\n",           // a name

@@ -6,10 +6,11 @@
  * number, or "rows N" for a table of N sockets. A table that does not fit into
  * the buffer is ERROR_INSUFFICIENT_BUFFER, as from Windows.
  *
- * IPHLPAPI_PID is the process that they belong to.
+ * IPHLPAPI_PID is the process that they belong to, "self" the one that asks.
  */
-#include <winsock2.h>
 #include <windows.h>
+
+#define AF_INET 2 /* winsock2.h */
 
 enum { tcp, tcp6, udp, udp6, kinds };
 
@@ -32,18 +33,21 @@ static DWORD number(const char **text, DWORD base)
 	}
 }
 
+/* What htons of ws2_32.dll does. */
+static DWORD network_order(DWORD port) { return (port & 0xff) << 8 | port >> 8; }
+
 static DWORD table(int kind, DWORD *to, DWORD *size)
 {
 	char buffer[256];
 	const char *text = buffer;
 	LONG call = InterlockedIncrement(&calls[kind]);
-	DWORD rows, needed, pid = 0;
+	DWORD rows, needed, pid;
 
 	if (!GetEnvironmentVariableA("IPHLPAPI_PID", buffer, sizeof buffer))
 		buffer[0] = 0;
-	pid = number(&text, 10);
+	pid = buffer[0] == 's' ? GetCurrentProcessId() : number(&text, 10);
 	if (!GetEnvironmentVariableA(names[kind], buffer, sizeof buffer))
-		return NO_ERROR + ERROR_INVALID_FUNCTION;
+		return ERROR_INVALID_FUNCTION;
 	for (text = buffer; --call > 0;) {
 		const char *next = text;
 		while (*next && *next != ',')
@@ -68,14 +72,11 @@ static DWORD table(int kind, DWORD *to, DWORD *size)
 			to[word] = 0;
 		if (kind < udp)
 			to[state_word[kind]] = 2; /* MIB_TCP_STATE_LISTEN */
-		to[port_word[kind]] = htons((u_short)(1 + i % 65535)) | 0xdead0000;
+		to[port_word[kind]] = network_order(1 + i % 65535) | 0xdead0000; /* only 16 bits count */
 		to[row_words[kind] - 1] = pid;
 	}
 	return NO_ERROR;
 }
-
-/* htons of ws2_32.dll, without loading it. */
-u_short WINAPI htons(u_short host) { return (u_short)(host << 8 | host >> 8); }
 
 __declspec(dllexport) DWORD WINAPI GetExtendedTcpTable(PVOID to, PDWORD size, BOOL order, ULONG family, int class, ULONG reserved)
 {
