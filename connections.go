@@ -165,24 +165,6 @@ type holder struct {
 	user string // that it runs as
 }
 
-// heldBy returns the processes as the owner of a socket. The first one of the
-// host only counts alone: it keeps sockets for services.
-func heldBy(processes []holder) (all owner) {
-	var names []string
-	for _, h := range processes {
-		if h.pid != 1 && h.name != hidden {
-			all.Holders = append(all.Holders, h)
-			names = append(names, h.name)
-		}
-	}
-	if len(names) == 0 {
-		return owner{Process: processes[0].name, Holders: processes[:1]}
-	}
-	slices.Sort(names)
-	all.Process = strings.Join(slices.Compact(names), "+")
-	return all
-}
-
 // Values of Socket.Direction.
 const (
 	directionIn     = "in"     // the local port is one that is listened on
