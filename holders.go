@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// heldBy returns the processes as the owner of a socket. The first one of the
+// sharedBy returns the processes as the owner of a socket. The first one of the
 // host only counts alone: it keeps sockets for services.
-func heldBy(processes []holder) (all owner) {
+func sharedBy(processes []holder) (all owner) {
 	var names []string
 	for _, h := range processes {
 		if h.pid != 1 && h.name != hidden {

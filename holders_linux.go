@@ -90,7 +90,7 @@ func (h *holders) together(pids []int32) owner {
 	for _, pid := range pids {
 		all = append(all, h.alone(pid).Holders...)
 	}
-	return heldBy(all)
+	return sharedBy(all)
 }
 
 // name returns the name of a process, hidden where it cannot be read or the

@@ -44,8 +44,8 @@ func heldSockets() *tally {
 	}
 }
 
-// rowsOf returns how many sockets have each key.
-func rowsOf(c *counts) map[string]int {
+// socketsByKey returns how many sockets have each key.
+func socketsByKey(c *counts) map[string]int {
 	all := map[string]int{}
 	for _, r := range c.rows {
 		all[r.key] = r.known
@@ -71,7 +71,7 @@ func compareWithNetlink(t *testing.T) (sockets int) {
 	if err := readLsof(t.Context(), debugLog{}, found); err != nil {
 		t.Fatal(err)
 	}
-	want, got := rowsOf(kernel.counts[0]), rowsOf(found[0])
+	want, got := socketsByKey(kernel.counts[0]), socketsByKey(found[0])
 	if !maps.Equal(got, want) {
 		for _, key := range slices.Sorted(maps.Keys(want)) {
 			if got[key] != want[key] {
@@ -218,7 +218,7 @@ func TestLsofListsAConnectionUntilItIsClosed(t *testing.T) {
 		if err := readLsof(t.Context(), debugLog{}, found); err != nil {
 			t.Fatal(err)
 		}
-		return slices.Sorted(maps.Keys(rowsOf(found[0])))
+		return slices.Sorted(maps.Keys(socketsByKey(found[0])))
 	}
 	if got := listed(); !slices.Equal(got, []string{"CLOSE_WAIT", "FIN_WAIT2", "LISTEN"}) {
 		t.Errorf("shut down: %v", got)

@@ -156,7 +156,7 @@ func parseLsof(output []byte) ([]Socket, error) {
 		}
 	}
 	for i := range all {
-		all[i].owner = heldBy(all[i].Holders)
+		all[i].owner = sharedBy(all[i].Holders)
 		all[i].User = all[i].Holders[0].user
 	}
 	return all, nil

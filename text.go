@@ -31,7 +31,7 @@ func harmfulTyped(system string) string {
 	if system == "windows" {
 		return "|&\"`"
 	}
-	return "|&\"`\"
+	return "|&\"`\\"
 }
 
 // printable returns a text from outside as harmless text in one line: it cannot
