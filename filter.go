@@ -169,7 +169,7 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 	}
 	s.Proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
 	for i := range q.Filters {
-		if q.Filters[i].asks(&s) == no {
+		if f := &q.Filters[i]; g.has(f.dimension) && f.asks(&s) == no {
 			return fmt.Errorf("the group %s is left out by --%s", text, q.Filters[i].name)
 		}
 	}
