@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,55 +116,65 @@ func (s lsofSet) field(letters string) string {
 // lsofTypes are the types by the fields t and P.
 var lsofTypes = map[string]string{"IPv4TCP": "tcp", "IPv6TCP": "tcp6", "IPv4UDP": "udp", "IPv6UDP": "udp6"}
 
+// lsofList is what has been read of lsof's output.
+type lsofList struct {
+	process holder // whose files come next
+	sockets []Socket
+	indexes map[string]int // by type and device, which is the same for all who share a socket
+	hasGone bool           // there was a socket that is none any more
+}
+
 // parseLsof returns the sockets in lsof's output, each once, with all of its
 // holders.
 func parseLsof(output []byte) ([]Socket, error) {
 	if len(output) > 0 && !bytes.HasSuffix(output, []byte("\x00\n")) {
 		return nil, errors.New("what lsof lists ends in the middle")
 	}
-	var all []Socket
-	var process holder
-	indexes := map[string]int{} // by protocol and device, which is the same for all who share a socket
+	list := lsofList{indexes: map[string]int{}}
 	for line := range strings.Lines(string(output)) {
-		set := lsofSet(strings.Split(strings.TrimSuffix(line, "\x00\n"), "\x00"))
-		if pid := set.field("p"); pid != "" {
-			number, err := strconv.ParseInt(pid, 10, 32)
-			if err != nil {
-				return nil, unexpected(line, errors.New("the process has no id"))
-			}
-			process = holder{int32(number), givenName(unescaped(set.field("c"))), set.user()}
-			continue
-		}
-		s, err := set.socket()
-		if isFile := strings.HasPrefix(line, "f") && process.pid > 0; !isFile {
-			err = errors.New("it is neither a process nor a file of one")
-		}
-		if err != nil {
-			return nil, unexpected(line, err)
-		}
-		if s.Proto == "" {
-			continue
-		}
-		key := s.Proto + set.field("d")
-		index, isThere := indexes[key]
-		if !isThere {
-			index = len(all)
-			indexes[key] = index
-			all = append(all, s)
-		}
-		if held := &all[index]; !slices.Contains(held.Holders, process) {
-			held.Holders = append(held.Holders, process)
+		if err := list.add(strings.Split(strings.TrimSuffix(line, "\x00\n"), "\x00")); err != nil {
+			return nil, fmt.Errorf("lsof lists %s, which cannot be read: %w", quote(printable(strings.ReplaceAll(line, "\x00", " "))), err)
 		}
 	}
-	for i := range all {
-		all[i].owner = sharedBy(all[i].Holders)
-		all[i].User = all[i].Holders[0].user
+	if list.hasGone && len(list.sockets) == 0 {
+		// So does lsof on FreeBSD where it fails to get the kernel's own list.
+		return nil, errors.New("lsof lists no socket of which the kernel knows: run lsof -i to see why")
 	}
-	return all, nil
+	for i := range list.sockets {
+		s := &list.sockets[i]
+		slices.SortFunc(s.Holders, func(one, other holder) int { return cmp.Compare(one.pid, other.pid) })
+		s.owner = sharedBy(s.Holders)
+		s.User = s.Holders[0].user
+	}
+	return list.sockets, nil
 }
 
-func unexpected(line string, err error) error {
-	return fmt.Errorf("lsof lists %s, which cannot be read: %w", quote(printable(strings.ReplaceAll(line, "\x00", " "))), err)
+// add adds a process, or a file of the last one.
+func (l *lsofList) add(set lsofSet) error {
+	switch {
+	case strings.HasPrefix(set[0], "p"):
+		pid, err := strconv.ParseInt(set.field("p"), 10, 32)
+		l.process = holder{int32(pid), givenName(unescaped(set.field("c"))), set.user()}
+		return err
+	case !strings.HasPrefix(set[0], "f") || l.process.name == "":
+		return errors.New("it is neither a process nor a file of one")
+	}
+	s, err := set.socket()
+	device := set.field("d")
+	if err != nil || s.Proto == "" || device == "" {
+		l.hasGone = l.hasGone || s.Proto != ""
+		return err
+	}
+	index, isThere := l.indexes[s.Proto+device]
+	if !isThere {
+		index = len(l.sockets)
+		l.indexes[s.Proto+device] = index
+		l.sockets = append(l.sockets, s)
+	}
+	if held := &l.sockets[index]; !slices.Contains(held.Holders, l.process) {
+		held.Holders = append(held.Holders, l.process)
+	}
+	return nil
 }
 
 // user returns the name of a process's user, or the id where it has none.
@@ -178,8 +189,8 @@ func (s lsofSet) user() string {
 }
 
 // socket returns the socket that a file is, one without a type where it is none
-// of TCP or UDP, or is none any more: FreeBSD lists what is left of a connection
-// that was reset, "no PCB", without a device.
+// of TCP or UDP. It has no device and no address where it is none any more:
+// FreeBSD lists what is left of a connection that was reset, "no PCB".
 func (s lsofSet) socket() (Socket, error) {
 	one := Socket{Proto: lsofTypes[s.field("t")+s.field("P")], Netns: hidden, Idle: -1}
 	local, remote, isConnected := strings.Cut(s.field("n"), "->")
@@ -192,7 +203,7 @@ func (s lsofSet) socket() (Socket, error) {
 	isAddress := errors.Join(err1, err2) == nil
 	switch device := s.field("d"); {
 	case one.Proto == "" || device == "" && !isAddress:
-		return Socket{}, nil
+		return one, nil
 	case !isAddress:
 		return Socket{}, errors.Join(err1, err2)
 	case device == "":

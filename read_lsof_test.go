@@ -97,6 +97,7 @@ func TestLsofOutputThatIsNotWholeIsNotRead(t *testing.T) {
 		"p4\x00ca\x00\nf5\x00tIPv4\x00d0x1\x00PTCP\x00n127.0.0.1:22->\x00\n",         // no peer
 		"p4\x00ca\x00\nf5\x00tIPv4\x00d0x1\x00PTCP\x00n127.0.0.1:22->1.2.3.4\x00\n",  // no port
 		"lsof: no Internet files located\n",                                          // behind nothing that failed
+		"p4\x00ca\x00\nf5\x00tIPv4\x00PTCP\x00nno PCB\x00\n",                         // the kernel's list is missing
 		"p4\x00ca\x00\nlsof: WARNING: can't stat() fuse file system\n",               // a warning
 		"p4\x00ca\x00\nf5\x00tIPv4\x00d0x1\x00PTCP\x00n127.0.0.1:22\x00TST=LISTEN\n", // an end is missing
 	} {
