@@ -50,10 +50,15 @@ func (b blindSpot) text() string {
 		return fmt.Sprintf("the users of %d sockets are not known from this source", b.sockets)
 	case b.dimension == byUser && thisSystem == "linux":
 		return fmt.Sprintf("the users of %d sockets are not known in this user namespace", b.sockets)
+	case b.dimension == byUser && thisSystem == "windows":
+		return fmt.Sprintf("%d sockets belong to processes of which this user may not see the users (%s): an administrator sees them", b.sockets, hidden)
 	case b.dimension == byUser:
 		return fmt.Sprintf("the users of %d sockets are not known", b.sockets)
 	case b.isRecording:
 		return fmt.Sprintf("the recording does not name the processes of %d sockets (%s)", b.sockets, hidden)
+	}
+	if thisSystem == "windows" {
+		return fmt.Sprintf("Windows does not tell whose %d sockets are (%s)", b.sockets, hidden)
 	}
 	rights := "an administrator sees them"
 	switch {

@@ -195,7 +195,7 @@ func (p argumentParser) filters() error {
 // users returns an error where a user of the filter is not known here.
 func (p argumentParser) users(f filter) error {
 	for _, item := range slices.Concat(f.include, f.exclude) {
-		if _, err := strconv.ParseUint(item.text, 10, 32); err == nil || !isTold(item.text) || strings.ContainsAny(item.text, "*?") {
+		if _, err := strconv.ParseUint(item.text, 10, 32); err == nil && (thisSystem != "windows" || p.isRecording) || !isTold(item.text) || strings.ContainsAny(item.text, "*?") {
 			continue
 		}
 		if p.isRecording {

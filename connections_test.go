@@ -100,8 +100,8 @@ func TestStatusesThatASystemNeverListsAreRefused(t *testing.T) {
 		{"windows", "DELETE_TCB", ""},
 		{"linux", "BOUND", "no supported system has sockets in the status bound: leave it out"},
 		{"solaris", "IDLE", "no supported system has sockets in the status idle: leave it out"},
-		{"darwin", "TIME_WAIT", "lsof, which lists the sockets on this system, leaves out those in time_wait: leave it out too"},
-		{"freebsd", "SYN_RECV", "lsof, which lists the sockets on this system, leaves out those in syn_recv: leave it out too"},
+		{"darwin", "TIME_WAIT", "lsof, which lists the sockets on this system, has only those that a process holds, and next to none in time_wait is held: leave it out"},
+		{"freebsd", "SYN_RECV", "lsof, which lists the sockets on this system, has only those that a process holds, and next to none in syn_recv is held: leave it out"},
 		{"windows", "TIME_WAIT", ""},
 	} {
 		if err := checkStatus(test.system, test.status); test.message == "" && err != nil || test.message != "" && (err == nil || err.Error() != test.message) {

@@ -197,6 +197,9 @@ func firstUserName(typed string) string {
 			return cleanName(name)
 		}
 	}
+	if name, isAccount := accountName(typed); isAccount {
+		return cleanName(name)
+	}
 	return typed
 }
 

@@ -169,7 +169,7 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 	}
 	s.Proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
 	for i := range q.Filters {
-		if q.Filters[i].asks(&s) == no {
+		if f := &q.Filters[i]; g.has(f.dimension) && f.asks(&s) == no {
 			return fmt.Errorf("the group %s is left out by --%s", text, q.Filters[i].name)
 		}
 	}
@@ -267,10 +267,33 @@ func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, e
 // (TASK_COMM_LEN in linux/sched.h, less the final zero).
 const maxComm = 15
 
+// shortName returns the short name by which others may call a process: without
+// its ending on Windows, elsewhere the letters that the kernel keeps of it, by
+// which ss -p shows it.
+func shortName(system, name string) string {
+	const ending = ".exe"
+	switch cut := len(name) - len(ending); {
+	case system != "windows":
+		return name[:min(len(name), maxComm)]
+	case cut > 0 && strings.EqualFold(name[cut:], ending):
+		return name[:cut]
+	}
+	return name
+}
+
+// comparedName returns the name of a process as names are compared: on Windows a
+// program is called in any case, and with or without its ending.
+func comparedName(system, name string) string {
+	if system != "windows" {
+		return name
+	}
+	return strings.ToLower(shortName(system, name))
+}
+
 // processItem matches the name of any process that holds the socket: as it is,
 // as it is shown, or the letters that the kernel keeps of it.
 func processItem(text string) (func(*Socket) bool, error) {
-	isName, err := nameMatcher(text)
+	isName, err := nameMatcher(comparedName(thisSystem, text))
 	if _, fault := strconv.Atoi(text); fault == nil {
 		err = fmt.Errorf("%s is a process id: use the name of the process", quote(text))
 	}
@@ -281,8 +304,8 @@ func processItem(text string) (func(*Socket) bool, error) {
 		return nil, err
 	}
 	isOne := func(name string) bool {
-		isShort := len(text) == maxComm && (strings.HasPrefix(name, text) || strings.HasPrefix(cleanName(name), text))
-		return isName(name) || isTold(name) && isShort
+		isShort := len(text) == maxComm && thisSystem != "windows" && (strings.HasPrefix(name, text) || strings.HasPrefix(cleanName(name), text))
+		return isName(comparedName(thisSystem, name)) || isTold(name) && isShort
 	}
 	return func(s *Socket) bool {
 		isHolder := func(h holder) bool { return isOne(h.name) }

@@ -84,22 +84,13 @@ func (h *holders) alone(pid int32) owner {
 	return one
 }
 
-// together returns the processes as the holders of a socket. The first one of
-// the host only counts alone: it keeps sockets for services.
-func (h *holders) together(pids []int32) (all owner) {
-	var names []string
+// together returns the processes as the holders of a socket.
+func (h *holders) together(pids []int32) owner {
+	var all []holder
 	for _, pid := range pids {
-		if one := h.alone(pid); pid != 1 && one.Process != hidden {
-			all.Holders = append(all.Holders, one.Holders...)
-			names = append(names, one.Process)
-		}
+		all = append(all, h.alone(pid).Holders...)
 	}
-	if len(names) == 0 {
-		return h.alone(pids[0])
-	}
-	slices.Sort(names)
-	all.Process = strings.Join(slices.Compact(names), "+")
-	return all
+	return sharedBy(all)
 }
 
 // name returns the name of a process, hidden where it cannot be read or the

@@ -72,17 +72,22 @@ func listConnections(ctx context.Context, log debugLog, kind string, asked field
 	return connections, gopsutilFault(err, len(connections), runtime.GOOS, os.Geteuid() == 0)
 }
 
+var (
+	errOwnSockets = errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
+	errNoLsof     = errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+)
+
 // gopsutilFault says what is wrong with a reading of all sockets and what would
 // be right, nil where nothing is.
 func gopsutilFault(err error, connections int, system string, isRoot bool) error {
 	switch {
 	case err == nil && usesLsof(system) && !isRoot:
-		return errors.New("without root lsof lists your own sockets only: run the check as root, with sudo for instance")
+		return errOwnSockets
 	case err == nil && connections == 0 && usesLsof(system):
 		// gopsutil does not tell an lsof that failed from one that found nothing.
 		return errors.New("lsof lists no sockets at all, which cannot be true: run lsof -i to see why")
 	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("lsof, which lists the sockets on this system, is missing: install it (FreeBSD: pkg install lsof)")
+		return errNoLsof
 	case err != nil && err.Error() == "not implemented yet": // gopsutil does not export this error
 		return fmt.Errorf("not supported on %s", system)
 	}

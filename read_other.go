@@ -1,13 +1,8 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin && !freebsd
 
 package main
 
-import (
-	"context"
-
-	"github.com/shirou/gopsutil/v3/net"
-	"github.com/shirou/gopsutil/v3/process"
-)
+import "context"
 
 // host reads the sockets of this host. Other systems than Linux have nothing to
 // choose.
@@ -17,39 +12,8 @@ func openHost(config *Config) (*host, error) { return &host{config.Log}, checkSy
 
 // dumps returns what is to be read for the tallies, in one dump.
 func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
-	from := newGopsutilReader(ctx, h.log, tallies, (&owners{found: map[int32]owner{}}).resolve)
-	return []dump{{sources: []source{{sourceGopsutil, from.reading(socketTypes, hidden)}}}}
+	return gopsutilDumps(ctx, h.log, tallies)
 }
 
 // limits returns none: other systems tell of nothing that runs out.
 func (*host) limits(func(limitRow) bool) ([]limit, error) { return nil, nil }
-
-// readConnections returns gopsutil's records.
-func readConnections(ctx context.Context, kind string, _ fields) ([]net.ConnectionStat, error) {
-	return net.ConnectionsWithContext(ctx, kind)
-}
-
-// owners asks gopsutil for the name and the user of a process, once.
-type owners struct{ found map[int32]owner }
-
-func (p *owners) resolve(s *Socket) {
-	known, isKnown := p.found[s.Pid]
-	if !isKnown {
-		known = owner{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
-		known.Holders = []holder{{s.Pid, known.Process, known.User}}
-		p.found[s.Pid] = known
-	}
-	s.owner = known
-}
-
-func ask(pid int32, about func(*process.Process) (string, error)) string {
-	p, err := process.NewProcess(pid)
-	if err != nil {
-		return hidden
-	}
-	text, err := about(p)
-	if err != nil || text == "" {
-		return hidden
-	}
-	return givenName(text)
-}

@@ -21,7 +21,17 @@ func quote(value string) string { return `"` + asTyped(value) + `"` }
 // asTyped returns a value from the command line fit for a message. Brackets that
 // could be markup are shown as ones that cannot.
 func asTyped(value string) string {
-	return cleaned(strings.NewReplacer("<", "‹", ">", "›").Replace(value), "|&\"\\`")
+	return cleaned(strings.NewReplacer("<", "‹", ">", "›").Replace(value), harmfulTyped(thisSystem))
+}
+
+// harmfulTyped returns what is harmful of what was typed: the ends of quotes, and
+// what begins performance data or markup. Windows has backslashes in paths and in
+// the names of users, and nothing there takes them for the start of anything.
+func harmfulTyped(system string) string {
+	if system == "windows" {
+		return "|&\"`"
+	}
+	return "|&\"`\\"
 }
 
 // printable returns a text from outside as harmless text in one line: it cannot

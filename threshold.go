@@ -207,14 +207,13 @@ func (t Thresholds) namesOf(by grouping, key string) []string {
 	return names
 }
 
-// shortened returns the key with the letters that the kernel keeps of the name
-// of a process, by which ss -p shows it.
+// shortened returns the key with the short name of a process.
 func (g grouping) shortened(key string) string {
 	index := slices.Index(g, byProcess)
 	if index < 0 {
 		return key
 	}
 	values := g.values(key)
-	values[index] = values[index][:min(len(values[index]), maxComm)]
+	values[index] = shortName(thisSystem, values[index])
 	return strings.Join(values, keySeparator)
 }

@@ -1,3 +1,5 @@
+//go:build !windows
+
 package main
 
 import (
@@ -15,7 +17,7 @@ func userName(id uint32) (name string, isKnown bool) {
 	return account.Username, account.Username != ""
 }
 
-// userID returns the id of the user with the name. On Windows no user has one.
+// userID returns the id of the user with the name.
 func userID(name string) (id uint32, isKnown bool) {
 	account, err := user.Lookup(name)
 	if err != nil {
@@ -29,3 +31,6 @@ func userExists(name string) bool {
 	_, err := user.Lookup(name)
 	return err == nil
 }
+
+// accountName returns none: only Windows has accounts with several names.
+func accountName(string) (name string, isAccount bool) { return "", false }

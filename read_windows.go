@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// sourceTables is how a reading names the tables of the IP Helper API.
+const sourceTables = "Windows' tables"
+
+// host reads the sockets of this host.
+type host struct {
+	source string // one of sources
+	log    debugLog
+}
+
+func openHost(config *Config) (*host, error) { return &host{config.Source, config.Log}, nil }
+
+// limits returns none: Windows tells of nothing that runs out.
+func (*host) limits(func(limitRow) bool) ([]limit, error) { return nil, nil }
+
+// dumps returns what is to be read for the tallies: a table for each type.
+func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
+	if h.source == sourceGopsutil {
+		return gopsutilDumps(ctx, h.log, tallies)
+	}
+	asked := fieldsOf(tallies)
+	known := newProcessTable(h.log, asked&fieldUser != 0)
+	for i := range ipTables {
+		from := &tableReader{ipTable: &ipTables[i], ctx: ctx, log: h.log, asked: asked, processes: known, addresses: map[netip.Addr]string{}}
+		if from.isAsked(tallies) {
+			all = append(all, dump{name: from.socketType, sources: []source{{sourceTables, from.read}}})
+		}
+	}
+	return all
+}
+
+// tableReader counts the sockets of a table.
+type tableReader struct {
+	*ipTable
+	ctx       context.Context
+	log       debugLog
+	asked     fields
+	processes *processTable
+	addresses map[netip.Addr]string // in their usual form
+}
+
+// isAsked tells whether any tally can count a socket of the table.
+func (r *tableReader) isAsked(tallies []*tally) bool {
+	for _, t := range tallies {
+		for _, status := range statuses {
+			if isUDP(r.socketType) == (status == statusNone) && t.includes(r.socketType, status) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// read counts the sockets, those that listen first: they tell the direction of
+// the others. Windows has a connection that nobody has accepted be its listener's.
+func (r *tableReader) read(to counter) error {
+	started := time.Now()
+	content, err := r.fetch(r.ctx)
+	var rows [][]byte
+	if err == nil {
+		rows, err = r.rows(content)
+	}
+	r.log.done("table of "+r.socketType, len(rows), err, started)
+	if err == nil && r.asksForOwners() {
+		err = r.processes.find(r.owners(rows))
+	}
+	if err != nil {
+		return err
+	}
+	listening := listeners{}
+	for _, isFirst := range []bool{true, false} {
+		for _, record := range rows {
+			if isFirst == (r.statusOf(record) == "LISTEN") {
+				s := r.socket(record)
+				if r.asked&fieldDirection != 0 {
+					listening.orient(&s, true)
+				}
+				to.add(&s)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *tableReader) asksForOwners() bool { return r.asked&(fieldProcess|fieldUser) != 0 }
+
+// owners returns the ids of the processes in the rows, each once.
+func (r *tableReader) owners(rows [][]byte) map[uint32]bool {
+	ids := map[uint32]bool{}
+	for _, record := range rows {
+		ids[r.ownerIn(record)] = true
+	}
+	return ids
+}
+
+func (r *tableReader) socket(record []byte) Socket {
+	s := Socket{Proto: r.socketType, Netns: hidden, Idle: -1}
+	s.Status, s.Laddr.Port, s.Raddr.Port = r.statusOf(record), portIn(record, r.localPort), portIn(record, r.remotePort)
+	s.Laddr.IP, s.Raddr.IP = r.addressIn(record, r.local), nothing
+	if s.Raddr.Port > 0 {
+		s.Raddr.IP = r.addressIn(record, r.remote)
+	}
+	if r.asksForOwners() {
+		s.owner = r.processes.owner(r.ownerIn(record), s.Status)
+	}
+	return s
+}
+
+// addressIn returns the address at a place in a row, where it matters.
+func (r *tableReader) addressIn(record []byte, place int) string {
+	if r.asked&(fieldLocalAddress|fieldRemoteAddress|fieldDirection) == 0 {
+		return ""
+	}
+	address, _ := netip.AddrFromSlice(record[place : place+r.address])
+	text, isKnown := r.addresses[address]
+	if !isKnown {
+		text = usualAddress(address)
+		r.addresses[address] = text
+	}
+	return text
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// linuxFlags are those of which Windows knows nothing.
+var linuxFlags = []string{"--min-idle", "--netns", "--unit"}
+
+func TestIcinga2CommandForWindowsHasEveryFlagThatMeansSomethingThere(t *testing.T) {
+	content, err := os.ReadFile("contrib/icinga2/network_connections_windows.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, match := range regexp.MustCompile(`(?m)^\s*"(--[a-z-]+)" = `).FindAllSubmatch(content, -1) {
+		names = append(names, string(match[1]))
+	}
+	slices.Sort(names)
+	if want := flagNamesWithout(linuxFlags...); !slices.Equal(names, want) {
+		t.Errorf("got  %v\nwant %v", names, want)
+	}
+}
+
+// The thresholds of the samples are those of the sample for Linux, without the
+// limits of which only Linux tells.
+func TestSamplesForWindowsHaveNoLimitsOfLinux(t *testing.T) {
+	thresholds := func(path string) (all []string) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile(`(?m)^\t\t"([a-z_]*=?[0-9]+)",?$`).FindAllSubmatch(content, -1) {
+			all = append(all, string(match[1]))
+		}
+		return all
+	}
+	want := slices.DeleteFunc(thresholds("contrib/icinga2/service.conf"), func(item string) bool {
+		name, _, _ := strings.Cut(item, "=")
+		return isLimit(name)
+	})
+	if got := thresholds("contrib/icinga2/service_windows.conf"); len(got) < 5 || !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// NSClient++ and SNClient cut a line at its spaces, as this does.
+func TestLinesForWindowsAgentsAreUnderstood(t *testing.T) {
+	files, _ := filepath.Glob("contrib/windows/*.ini")
+	if len(files) != 2 {
+		t.Fatalf("found %v", files)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matches := regexp.MustCompile(`(?m)^(check_[a-z_]+) = \S+\\check_network_connections\.exe (.+)$`).FindAllStringSubmatch(string(content), -1)
+		if len(matches) != strings.Count(string(content), "\ncheck_") || len(matches) < 4 {
+			t.Errorf("%s: %d of its lines are commands", file, len(matches))
+		}
+		for _, match := range matches {
+			config, err := parseArguments(strings.Fields(match[2]))
+			if err != nil {
+				t.Errorf("%s: %s: %v", file, match[1], err)
+				continue
+			}
+			for _, flag := range linuxFlags {
+				if strings.Contains(match[2], flag) {
+					t.Errorf("%s: %s: only Linux has %s", file, match[1], flag)
+				}
+			}
+			for _, name := range limitNames() {
+				if config.Levels.names(name) {
+					t.Errorf("%s: %s: only Linux has the limit %s", file, match[1], name)
+				}
+			}
+		}
+	}
+}
+
+func TestProgramsOfWindowsAreCalledInAnyCaseWithOrWithoutTheirEnding(t *testing.T) {
+	for name, want := range map[string]string{"nginx.exe": "nginx", "NGINX.EXE": "nginx", "Nginx": "nginx", "a.exe.exe": "a.exe", ".exe": ".exe", "?": "?", "System": "system"} {
+		if got := comparedName("windows", name); got != want {
+			t.Errorf("%s: got %s want %s", name, got, want)
+		}
+	}
+	if got := comparedName("linux", "Nginx.exe"); got != "Nginx.exe" {
+		t.Errorf("Linux: got %s", got)
+	}
+	for name, want := range map[string]string{"Nginx.EXE": "Nginx", "check_network_connections.exe": "check_network_connections"} {
+		if got := shortName("windows", name); got != want {
+			t.Errorf("%s: got %s want %s", name, got, want)
+		}
+	}
+	if got := shortName("linux", "check_network_connections"); got != "check_network_c" {
+		t.Errorf("Linux: got %s", got)
+	}
+}
+
+func TestBackslashesStayInWhatIsTypedOnWindows(t *testing.T) {
+	const typed = `C:\out|put "new".json`
+	for system, want := range map[string]string{"windows": `C:\out_put _new_.json`, "linux": "C:_out_put _new_.json"} {
+		if got := cleaned(typed, harmfulTyped(system)); got != want {
+			t.Errorf("%s: got %s want %s", system, got, want)
+		}
+	}
+}
