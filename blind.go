@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // blindSpot is a dimension of which this user may not see everything.
@@ -84,4 +85,68 @@ func (all blindSpots) check(r *results, isJudged, isAlwaysOK bool) error {
 		}
 	}
 	return nil
+}
+
+// hiddenGroups are the groups with hidden values: their sockets may belong to
+// any group with the same values elsewhere.
+type hiddenGroups struct {
+	grouping
+	sockets map[string]int  // by key
+	masks   map[string]bool // of what is hidden in them
+	others  map[string]bool // the keys to which another group is alike
+}
+
+func (g grouping) hiddenGroups(groups []group) hiddenGroups {
+	h := hiddenGroups{g, map[string]int{}, map[string]bool{}, map[string]bool{}}
+	for _, one := range groups {
+		if mask := g.mask(one.key); mask != "" {
+			h.sockets[one.key] += one.known + one.hidden
+			h.masks[mask] = true
+		}
+	}
+	for _, one := range groups {
+		for mask := range h.masks {
+			if behind := g.masked(one.key, mask); behind != one.key {
+				h.others[behind] = true
+			}
+		}
+	}
+	return h
+}
+
+// behind returns how many hidden sockets may belong to the group with the key.
+func (h hiddenGroups) behind(key string) (sockets int) {
+	for mask := range h.masks {
+		if behind := h.masked(key, mask); behind != key {
+			sockets += h.sockets[behind]
+		}
+	}
+	return sockets
+}
+
+// mask returns which values of the key are hidden, "" for none.
+func (g grouping) mask(key string) string {
+	if !strings.Contains(key, hidden) {
+		return ""
+	}
+	mask := ""
+	for i, value := range g.values(key) {
+		if value == hidden {
+			mask += string(rune(i))
+		}
+	}
+	return mask
+}
+
+// masked returns the key with hidden values, or as it is where there is nothing to
+// hide.
+func (g grouping) masked(key, mask string) string {
+	values := g.values(key)
+	for _, i := range mask {
+		if values[i] == nothing {
+			return key
+		}
+		values[i] = hidden
+	}
+	return strings.Join(values, keySeparator)
 }

@@ -215,20 +215,6 @@ func (l listeners) orient(s *Socket, isHeld bool) {
 	}
 }
 
-// orientAll counts sockets that come in no order. addOwner completes one and
-// tells whether a process holds it.
-func orientAll(sockets []Socket, addOwner func(*Socket) bool, to counter) {
-	listening := listeners{}
-	for _, isFirst := range []bool{true, false} {
-		for i := range sockets {
-			if s := &sockets[i]; isFirst == (s.Status == "LISTEN") {
-				listening.orient(s, addOwner(s))
-				to.add(s)
-			}
-		}
-	}
-}
-
 type portRange struct{ first, last uint32 }
 
 func (r portRange) has(port uint32) bool { return r.first <= port && port <= r.last }

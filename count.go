@@ -184,6 +184,20 @@ func (c counter) merge(other counter) {
 	}
 }
 
+// orientAll counts sockets that come in no order. addOwner completes one and
+// tells whether a process holds it.
+func orientAll(sockets []Socket, addOwner func(*Socket) bool, to counter) {
+	listening := listeners{}
+	for _, isFirst := range []bool{true, false} {
+		for i := range sockets {
+			if s := &sockets[i]; isFirst == (s.Status == "LISTEN") {
+				listening.orient(s, addOwner(s))
+				to.add(s)
+			}
+		}
+	}
+}
+
 // dump is a share of the sockets that is read in one go.
 type dump struct {
 	name    string   // in messages: "tcp", "" where it has all

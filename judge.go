@@ -117,6 +117,33 @@ func (l levels) judge(found *counts, limits []limit, used counter) *results {
 	return r
 }
 
+// limit is how far something has run out.
+type limit interface {
+	row() limitRow
+	tally() *tally               // of what uses it up, nil where no socket does
+	figure(found *counts) figure // the fullest one
+}
+
+// names tells whether a threshold is for the limit: by itself, or with the others.
+func (l levels) asksFor(kind limitRow) bool {
+	return l.names(kind.name) || kind != limitTimeWait && l.names(allLimits)
+}
+
+// judgeLimit returns the figure for a limit with its verdict.
+func (l levels) judgeLimit(of limit, found *counts) figure {
+	one, kind := of.figure(found), of.row()
+	groups := []string{kind.name, allLimits}
+	if kind == limitTimeWait {
+		groups = groups[:1]
+	}
+	one.warning, one.critical = l.warning.first(groups...), l.critical.first(groups...)
+	if one.label != "" {
+		one = one.judged()
+	}
+	one.isQuiet = !l.names(kind.name)
+	return one
+}
+
 // judgeGroups returns the groups with their verdicts, most sockets first.
 func (l levels) judgeGroups(found *counts) []group {
 	groups := make([]group, 0, len(found.rows)+len(l.named))
@@ -220,70 +247,6 @@ func (g grouping) compare(a, b group) int {
 	order := func(key string) int { return slices.Index(socketTypes, g.value(key, byType)) }
 	return cmp.Or(cmp.Compare(b.known, a.known), cmp.Compare(order(a.key), order(b.key)),
 		cmp.Compare(g.value(a.key, byStatus), g.value(b.key, byStatus)), cmp.Compare(a.key, b.key))
-}
-
-// hiddenGroups are the groups with hidden values: their sockets may belong to
-// any group with the same values elsewhere.
-type hiddenGroups struct {
-	grouping
-	sockets map[string]int  // by key
-	masks   map[string]bool // of what is hidden in them
-	others  map[string]bool // the keys to which another group is alike
-}
-
-func (g grouping) hiddenGroups(groups []group) hiddenGroups {
-	h := hiddenGroups{g, map[string]int{}, map[string]bool{}, map[string]bool{}}
-	for _, one := range groups {
-		if mask := g.mask(one.key); mask != "" {
-			h.sockets[one.key] += one.known + one.hidden
-			h.masks[mask] = true
-		}
-	}
-	for _, one := range groups {
-		for mask := range h.masks {
-			if behind := g.masked(one.key, mask); behind != one.key {
-				h.others[behind] = true
-			}
-		}
-	}
-	return h
-}
-
-// behind returns how many hidden sockets may belong to the group with the key.
-func (h hiddenGroups) behind(key string) (sockets int) {
-	for mask := range h.masks {
-		if behind := h.masked(key, mask); behind != key {
-			sockets += h.sockets[behind]
-		}
-	}
-	return sockets
-}
-
-// mask returns which values of the key are hidden, "" for none.
-func (g grouping) mask(key string) string {
-	if !strings.Contains(key, hidden) {
-		return ""
-	}
-	mask := ""
-	for i, value := range g.values(key) {
-		if value == hidden {
-			mask += string(rune(i))
-		}
-	}
-	return mask
-}
-
-// masked returns the key with hidden values, or as it is where there is nothing to
-// hide.
-func (g grouping) masked(key, mask string) string {
-	values := g.values(key)
-	for _, i := range mask {
-		if values[i] == nothing {
-			return key
-		}
-		values[i] = hidden
-	}
-	return strings.Join(values, keySeparator)
 }
 
 // judge returns the verdict on a number that is from low to high, both included.

@@ -180,6 +180,27 @@ func (p *page) add(i figure) {
 	})
 }
 
+// summary returns the fullest of the limits that are named together, where none
+// of them is in violation.
+func summary(limits []figure) (text string, isNeeded bool) {
+	fullest := figure{value: -1}
+	for _, one := range limits {
+		if !one.isQuiet {
+			continue
+		}
+		if one.least != 0 {
+			return "", false
+		}
+		if one.label != "" && one.value > fullest.value {
+			fullest = one
+		}
+	}
+	if fullest.value < 0 {
+		return "", false
+	}
+	return fmt.Sprintf("%s: %s (%s)", allLimits, percentText(fullest.value), fullest.name), true
+}
+
 // stateText returns what stands behind a value that is not OK.
 func (i figure) stateText() string {
 	if i.least == check.OK {

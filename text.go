@@ -39,17 +39,6 @@ func harmfulTyped(system string) string {
 // steer a terminal or turn the direction of what follows.
 func printable(text string) string { return cleaned(text, "|;=,'\"`<>&\\[]{}$") }
 
-// cleanName returns a name that others have chosen, fit for texts and labels.
-// Some names have a meaning of their own there, and so has a colon: Icinga 2
-// takes :: in a label for the prefix of all labels that follow.
-func cleanName(name string) string {
-	name = strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_"))
-	if isReserved(name) {
-		return "_" + name
-	}
-	return name
-}
-
 // cleaned returns the text with what is harmful, and what cannot be printed,
 // replaced. A text that has nothing of that comes back as it is.
 func cleaned(text, harmful string) string {
@@ -83,16 +72,6 @@ func oneLine(message string) string {
 		}
 		return r
 	}, message)
-}
-
-// givenName returns a name from outside as the value of a dimension: one that
-// would look like a value for what cannot be told is changed.
-func givenName(name string) string {
-	switch name = strings.ReplaceAll(name, keySeparator, "\ufffd"); name {
-	case "", hidden, nothing:
-		return "_" + name
-	}
-	return name
 }
 
 // cause returns what went wrong with a file, without the path that the error of

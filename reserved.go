@@ -1,0 +1,72 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// allLimits names every limit but for the one behind which nothing fails.
+const allLimits = "limits"
+
+// limitRow is something that runs out.
+type limitRow struct {
+	name  string // by which thresholds name it
+	label string // in performance data
+	title string // in texts
+}
+
+// The limits of Linux at which connections begin to fail. Behind that of
+// timewait the kernel closes sockets early, and nothing fails: it has to be named.
+var (
+	limitEphemeral = limitRow{"ephemeral", "ephemeral_ports", "ephemeral ports"}
+	limitBacklog   = limitRow{"backlog", "backlog", "accept queue"}
+	limitConntrack = limitRow{"conntrack", "conntrack", "connection tracking"}
+	limitOrphans   = limitRow{"orphans", "orphans", "orphans"}
+	limitMemory    = limitRow{"memory", "tcp_memory", "TCP memory"}
+	limitTimeWait  = limitRow{"timewait", "time_wait_buckets", "TIME WAIT buckets"}
+	limitFiles     = limitRow{"files", "open_files", "open files"}
+)
+
+// limitRows are in the order of performance data.
+var limitRows = []limitRow{limitEphemeral, limitBacklog, limitConntrack, limitOrphans, limitMemory, limitTimeWait, limitFiles}
+
+// isLimit tells whether thresholds name a limit by it, or all of them.
+func isLimit(name string) bool {
+	return name == allLimits || slices.ContainsFunc(limitRows, func(kind limitRow) bool { return kind.name == name })
+}
+
+// limitNames returns what thresholds can name.
+func limitNames() (names []string) {
+	for _, kind := range limitRows {
+		names = append(names, kind.name)
+	}
+	return append(names, allLimits)
+}
+
+// isReserved tells whether a name has a meaning of its own in texts and labels.
+func isReserved(name string) bool {
+	name = strings.ToLower(name)
+	isRow := func(kind limitRow) bool { return kind.name == name || kind.label == name }
+	return slices.Contains([]string{"", hidden, nothing, totalGroup, allLimits}, name) || slices.ContainsFunc(limitRows, isRow)
+}
+
+// cleanName returns a name that others have chosen, fit for texts and labels.
+// Some names have a meaning of their own there, and so has a colon: Icinga 2
+// takes :: in a label for the prefix of all labels that follow.
+func cleanName(name string) string {
+	name = strings.TrimSpace(strings.ReplaceAll(printable(name), ":", "_"))
+	if isReserved(name) {
+		return "_" + name
+	}
+	return name
+}
+
+// givenName returns a name from outside as the value of a dimension: one that
+// would look like a value for what cannot be told is changed.
+func givenName(name string) string {
+	switch name = strings.ReplaceAll(name, keySeparator, "\ufffd"); name {
+	case "", hidden, nothing:
+		return "_" + name
+	}
+	return name
+}
