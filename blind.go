@@ -64,7 +64,7 @@ func (b blindSpot) text() string {
 	rights := "an administrator sees them"
 	switch {
 	case os.Geteuid() == 0:
-		rights = "not even root may see them here"
+		rights = "not even root may see them here, unless they were closed meanwhile"
 	case thisSystem == "linux":
 		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 	}

@@ -77,9 +77,9 @@ func runCheck(ctx context.Context, config *Config) (check.Status, string, error)
 // checkSockets counts and judges what the reader reads.
 func checkSockets(ctx context.Context, config *Config, from reader, limits []limit) (check.Status, string, error) {
 	started := time.Now()
-	question, by := &config.Question, config.Levels.by
-	spots := question.blindSpots(by, config.Recording != nil)
-	tallies := append([]*tally{question.tally(by)}, spots.tallies(question)...)
+	asked, by := &config.Question, config.Levels.by
+	spots := asked.blindSpots(by, config.Recording != nil)
+	tallies := append([]*tally{asked.tally(by)}, spots.tallies(asked)...)
 	for _, l := range limits {
 		if users := l.tally(); users != nil {
 			tallies = append(tallies, users)

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path"
+	"path/filepath"
 	"strconv"
 	"testing"
 )
@@ -13,12 +14,17 @@ import (
 // look in the wrong place.
 func TestNoLocalNameHidesAPackageLevelName(t *testing.T) {
 	files := token.NewFileSet()
-	packages, err := parser.ParseDir(files, ".", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
+	paths, _ := filepath.Glob("*.go")
+	var parsed []*ast.File
+	for _, one := range paths {
+		file, err := parser.ParseFile(files, one, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, file)
 	}
 	names := map[string]bool{}
-	for _, file := range packages["main"].Files {
+	for _, file := range parsed {
 		for _, declaration := range file.Decls {
 			switch d := declaration.(type) {
 			case *ast.FuncDecl:
@@ -30,7 +36,7 @@ func TestNoLocalNameHidesAPackageLevelName(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range packages["main"].Files {
+	for _, file := range parsed {
 		imports := map[string]bool{}
 		for _, spec := range file.Imports {
 			imported, _ := strconv.Unquote(spec.Path.Value)
