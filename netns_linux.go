@@ -29,6 +29,7 @@ type namespace struct {
 	name  string   // "" where nobody needs it
 	inode uint64   // tells namespaces apart
 	paths []string // files that stand for it, as long as they exist; none for our own
+	file  *os.File // that keeps it, nil where it has to be opened
 
 	// mayVanish is for one of all namespaces, which is no longer of interest
 	// when nothing stands for it any more.
@@ -69,11 +70,14 @@ func (n namespace) within(do func() error) error {
 	if n.isOwn() {
 		return do()
 	}
-	file, err := n.open()
-	if err != nil {
-		return err
+	file := n.file
+	if file == nil {
+		var err error
+		if file, err = n.open(); err != nil {
+			return err
+		}
+		defer file.Close()
 	}
-	defer file.Close()
 	runtime.LockOSThread()
 	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -222,7 +226,7 @@ func (f namespaceFinder) all(own uint64) ([]namespace, error) {
 	}
 	var all []namespace
 	for id, p := range populations {
-		space := namespace{inode: p.inode, paths: p.paths, mayVanish: true}
+		space := namespace{inode: p.inode, paths: p.paths, file: p.file, mayVanish: true}
 		switch {
 		case id == f.ownID():
 			space = namespace{inode: own}

@@ -2,11 +2,11 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,45 +70,75 @@ func (f namespaceFinder) hostName(pid int32) string {
 // population is the processes in a network namespace.
 type population struct {
 	inode   uint64   // of the namespace, 0 where no process lets us see it
+	file    *os.File // that keeps it, nil where no more files can be open
 	paths   []string // /proc/PID/ns/net of the processes that let us
 	denied  error    // why another one does not
 	oldest  int32    // process id
 	started uint64   // when the oldest began, in clock ticks after boot
 }
 
-// populations returns the processes of each network namespace, by netnsID.
+// maxLooks is how often the list of processes is read until it has no new ones.
+const maxLooks = 100
+
+var errTooFast = errors.New("processes come and go faster than they can be looked at, so not all network namespaces are seen")
+
+// populations returns the processes of each network namespace, by netnsID. A
+// process may hand its namespace on and end before it is looked at, so it looks
+// again until there is no new one.
 func (f namespaceFinder) populations() (map[uint64]*population, error) {
-	all := map[uint64]*population{}
-	err := f.processes(func(pid int32) error {
-		thread, id, err := f.liveThread(pid)
-		if isGone(err) {
-			return nil
+	all, seen := map[uint64]*population{}, map[int32]bool{}
+	for range maxLooks {
+		known := len(seen)
+		err := f.processes(func(pid int32) error {
+			if seen[pid] {
+				return nil
+			}
+			seen[pid] = true
+			return f.add(all, pid)
+		})
+		if err != nil || len(seen) == known {
+			return all, err
 		}
-		if err != nil {
-			return notAllSeen(err)
-		}
-		p := all[id]
-		if p == nil {
-			p = &population{}
-			all[id] = p
-		}
-		path := f.path(thread, "ns/net")
-		info, err := os.Stat(path)
-		switch {
-		case isGone(err):
-			return nil
-		case err != nil:
-			p.denied = err
-		default:
-			p.inode = inodeOf(info)
-			p.paths = append(p.paths, path)
-		}
-		if started := f.started(pid); started > 0 && (p.oldest == 0 || started < p.started) {
-			p.oldest, p.started = pid, started
-		}
+	}
+	return nil, errTooFast
+}
+
+// add notes a process, unless it has ended.
+func (f namespaceFinder) add(all map[uint64]*population, pid int32) error {
+	thread, id, err := f.liveThread(pid)
+	if isGone(err) {
 		return nil
-	})
-	return all, err
+	}
+	if err != nil {
+		return notAllSeen(err)
+	}
+	p := all[id]
+	if p == nil {
+		p = &population{}
+		all[id] = p
+	}
+	path := f.path(thread, "ns/net")
+	info, err := os.Stat(path)
+	if p.file == nil && err == nil && id != f.ownID() {
+		if p.file, err = os.Open(path); err == nil {
+			info, err = p.file.Stat()
+		} else if errors.Is(err, unix.EMFILE) {
+			err = nil
+		}
+	}
+	switch {
+	case isGone(err):
+		return nil
+	case err != nil:
+		p.denied = err
+	default:
+		p.inode = inodeOf(info)
+		p.paths = append(p.paths, path)
+	}
+	if started := f.started(pid); started > 0 && (p.oldest == 0 || started < p.started) {
+		p.oldest, p.started = pid, started
+	}
+	return nil
 }
 
 // liveThread returns a thread of the process that has not ended, as the first
@@ -146,13 +176,9 @@ func (p procfs) ownID() uint64 {
 }
 
 // started returns when the process began, in clock ticks after boot, 0 where it
-// has ended: field 22
-// of /proc/PID/stat, see proc_pid_stat(5). The second field, the name of the
-// process, may hold anything.
+// has ended: field 22 of /proc/PID/stat.
 func (p procfs) started(pid int32) (ticks uint64) {
-	content, _ := p.read(strconv.Itoa(int(pid))+"/stat", 1<<10)
-	_, rest, _ := cutLast(string(content), ")")
-	if words := strings.Fields(rest); len(words) >= 20 {
+	if words := p.statOf(pid); len(words) >= 20 {
 		ticks, _ = strconv.ParseUint(words[19], 10, 64)
 	}
 	return ticks

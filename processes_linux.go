@@ -74,12 +74,26 @@ func (p procfs) threads(pid int32) (ids []int32, err error) {
 	return ids, nil
 }
 
-// seesAll tells whether this process is in the first PID namespace: one in
-// another, that of a container, sees the processes of that one only.
+// seesAll tells whether the processes are those of the host, and not only those of
+// a container: only the first PID namespace has the kernel's own threads, of which
+// the second process is one (PF_KTHREAD in include/linux/sched.h; field 9 of
+// /proc/PID/stat, see proc_pid_stat(5)).
 func (p procfs) seesAll() bool {
-	const first = 0xEFFFFFFC // PROC_PID_INIT_INO in include/linux/proc_ns.h
-	var status unix.Stat_t
-	return unix.Stat(filepath.Join(string(p), "self/ns/pid"), &status) == nil && status.Ino == first
+	const kernelThread = 0x00200000
+	words := p.statOf(2)
+	if len(words) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(words[6], 10, 64)
+	return err == nil && flags&kernelThread != 0
+}
+
+// statOf returns the fields of /proc/PID/stat from the third one on: the second,
+// the name of the process, may hold anything. There are none where it has ended.
+func (p procfs) statOf(pid int32) []string {
+	content, _ := p.read(strconv.Itoa(int(pid))+"/stat", 1<<10)
+	_, rest, _ := cutLast(string(content), ")")
+	return strings.Fields(rest)
 }
 
 // hidesProcesses tells whether not even the first process is there: others are
