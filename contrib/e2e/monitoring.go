@@ -133,7 +133,7 @@ func ExpectConnections(t testing.TB, service map[string]string, port int) {
 		}
 	}
 	long := strings.Split(service["long_plugin_output"], `\n`)
-	if want := fmt.Sprintf("tcp ESTABLISHED peers: 127.0.0.1:%d %d", port, HeldConnections); !slices.Contains(long, want) {
+	if want := fmt.Sprintf("tcp ESTABLISHED peers: to 127.0.0.1:%d %d", port, HeldConnections); !slices.Contains(long, want) {
 		t.Errorf("the long output %q lacks the line %q", long, want)
 	}
 	if !slices.ContainsFunc(long, func(line string) bool { return strings.HasPrefix(line, "tcp ESTABLISHED held by: ") }) {
