@@ -138,10 +138,14 @@ func TestThresholdsAreInTemplatesOfTheirOwn(t *testing.T) {
 			t.Errorf("%s has %v, want nothing that stands in the way of a service", name, vars)
 		}
 	}
-	want := map[string]any{
-		variable("--warning"):  []any{"close_wait=50", "limits=80"},
-		variable("--critical"): []any{"close_wait=500", "limits=95"},
+	list := func(values []string) (all []any) {
+		for _, value := range values {
+			all = append(all, value)
+		}
+		return all
 	}
+	warning, critical := e2e.Recommended(t)
+	want := map[string]any{variable("--warning"): list(warning), variable("--critical"): list(critical)}
 	if got := templates[template+"-thresholds"].Vars; !reflect.DeepEqual(got, want) {
 		t.Errorf("the thresholds are %v, want %v", got, want)
 	}

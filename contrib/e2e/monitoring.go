@@ -56,6 +56,18 @@ func Flags(t testing.TB) []Flag {
 	return flags
 }
 
+// Recommended returns the thresholds that --help recommends, which every definition
+// has: those for WARNING and for CRITICAL.
+func Recommended(t testing.TB) (warning, critical []string) {
+	t.Helper()
+	help, _ := exec.Command(Plugin(t), "--help").Output() // exits with 3
+	match := regexp.MustCompile(`(?m)^  check_network_connections -w (\S*limits=\S*) -c (\S+)$`).FindStringSubmatch(string(help))
+	if match == nil {
+		t.Fatalf("found no recommended thresholds in the help text:\n%s", help)
+	}
+	return strings.Split(match[1], ","), strings.Split(match[2], ",")
+}
+
 var (
 	statusBlocks = regexp.MustCompile(`(?s)servicestatus \{\n(.*?)\n\t\}`)
 	statusFields = regexp.MustCompile(`(?m)^\t([a-z_]+)=(.*)$`)

@@ -95,6 +95,16 @@ object Host "other system" {
 	}
 }
 
+func TestSampleHasTheRecommendedThresholds(t *testing.T) {
+	warning, critical := e2e.Recommended(t)
+	for name, values := range map[string][]string{"warning": warning, "critical": critical} {
+		line := fmt.Sprintf("\tvars.network_connections_%s = [ \"%s\" ]\n", name, strings.Join(values, `", "`))
+		if !strings.Contains(servicesFile, line) {
+			t.Errorf("the services lack %s", line)
+		}
+	}
+}
+
 // everySecond returns the sample services as they are but for the times, for
 // which no test can wait.
 func everySecond(config string) string {

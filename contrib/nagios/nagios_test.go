@@ -51,6 +51,14 @@ func TestDefinitionsNameOnlyFlagsThatExist(t *testing.T) {
 	}
 }
 
+func TestSampleHasTheRecommendedThresholds(t *testing.T) {
+	warning, critical := e2e.Recommended(t)
+	command := "check_network_connections_ranges!" + strings.Join(warning, ",") + "!" + strings.Join(critical, ",") + "\n"
+	if !strings.Contains(servicesFile, command) {
+		t.Errorf("the services lack %s", command)
+	}
+}
+
 // A stand-in for the program tells the command line that it was called with.
 func TestArgumentsReachTheCommandLine(t *testing.T) {
 	tests := map[string]struct {

@@ -42,6 +42,15 @@ func TestCommandsNameOnlyFlagsThatExist(t *testing.T) {
 	}
 }
 
+func TestCommandHasTheRecommendedThresholds(t *testing.T) {
+	warning, critical := e2e.Recommended(t)
+	command := "command[check_network_connections]=" + e2e.PluginFolder + "/check_network_connections --warning=" +
+		strings.Join(warning, ",") + " --critical=" + strings.Join(critical, ",") + "\n"
+	if !strings.Contains(commandsFile, command) {
+		t.Errorf("the commands lack %s", command)
+	}
+}
+
 func TestEveryCommandAnswers(t *testing.T) {
 	port := e2e.NRPE(t, "")
 	commands := regexp.MustCompile(`(?m)^command\[(.+)\]=`).FindAllStringSubmatch(commandsFile, -1)
