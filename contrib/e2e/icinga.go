@@ -124,8 +124,10 @@ object ApiListener "api" {
 }
 `, i.Name, i.Port)
 	if !strings.Contains(config, "object Zone") {
-		api += `
-const ZoneName = "master"
+		config += `
+if (!globals.contains("ZoneName")) {
+	const ZoneName = "master"
+}
 object Endpoint NodeName {}
 object Zone ZoneName { endpoints = [ NodeName ] }
 `
