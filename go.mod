@@ -1,3 +1,4 @@
+// There is no public home yet: CONTRIBUTING.md says what to fill in here.
 module check_network_connections
 
 go 1.25.0

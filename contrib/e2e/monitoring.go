@@ -56,6 +56,18 @@ func Flags(t testing.TB) []Flag {
 	return flags
 }
 
+// Recommended returns the thresholds that --help recommends, which every definition
+// has: those for WARNING and for CRITICAL.
+func Recommended(t testing.TB) (warning, critical []string) {
+	t.Helper()
+	help, _ := exec.Command(Plugin(t), "--help").Output() // exits with 3
+	match := regexp.MustCompile(`(?m)^  check_network_connections -w (\S*limits=\S*) -c (\S+)$`).FindStringSubmatch(string(help))
+	if match == nil {
+		t.Fatalf("found no recommended thresholds in the help text:\n%s", help)
+	}
+	return strings.Split(match[1], ","), strings.Split(match[2], ",")
+}
+
 var (
 	statusBlocks = regexp.MustCompile(`(?s)servicestatus \{\n(.*?)\n\t\}`)
 	statusFields = regexp.MustCompile(`(?m)^\t([a-z_]+)=(.*)$`)
@@ -133,7 +145,7 @@ func ExpectConnections(t testing.TB, service map[string]string, port int) {
 		}
 	}
 	long := strings.Split(service["long_plugin_output"], `\n`)
-	if want := fmt.Sprintf("tcp ESTABLISHED peers: 127.0.0.1:%d %d", port, HeldConnections); !slices.Contains(long, want) {
+	if want := fmt.Sprintf("tcp ESTABLISHED peers: to 127.0.0.1:%d %d", port, HeldConnections); !slices.Contains(long, want) {
 		t.Errorf("the long output %q lacks the line %q", long, want)
 	}
 	if !slices.ContainsFunc(long, func(line string) bool { return strings.HasPrefix(line, "tcp ESTABLISHED held by: ") }) {

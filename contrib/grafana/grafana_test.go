@@ -211,7 +211,8 @@ func TestVariablesAreDefinedAndUsed(t *testing.T) {
 	if !maps.Equal(used, defined) {
 		t.Errorf("used:    %v\ndefined: %v", slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(defined)))
 	}
-	if !defined["host"] {
-		t.Error("there is no variable for the host")
+	// The names that icingaweb2-module-grafana gives.
+	if !defined["hostname"] || !defined["service"] {
+		t.Error("there is no variable for the host or for the service")
 	}
 }

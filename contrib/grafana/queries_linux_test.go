@@ -1,18 +1,12 @@
 package grafana_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,28 +23,23 @@ func TestMain(m *testing.M) {
 // The names are as awkward for a regular expression as names get: the first
 // host, taken as a pattern, is also the second, without anchors also the third,
 // and the service, taken as a pattern, is not even itself.
-var hostNames = []string{"web-1.example.org", "web-1xexample.org", "old.web-1.example.org"}
+var hostNames = []string{"web-1.example.com", "web-1xexample.com", "old.web-1.example.com"}
 
 const (
-	service      = "network connections (all/IPv4+6)"
-	otherService = "leaks"
+	service     = "network connections (all/IPv4+6)"
+	nrpeService = "sockets through NRPE"
+	// secondOrganization and secondToken are those of an InfluxDB 2.
+	secondOrganization = "monitoring"
+	secondToken        = "secret"
 )
 
-// icingaConfiguration has, in this order, the folder of the plugin, the file
-// with the CheckCommand, the port of the InfluxDB, the hosts, the service, and
-// the other service with its only host.
+// icingaConfiguration has, in this order, the ports of an InfluxDB 1 and 2, the
+// hosts, the service, the other service with its only host, and a service that the
+// same command asks another host for.
 //
-// The tags and the measurement are left as the writer has them by default. The
-// other service goes by a command named as in the Icinga Director, and always
-// gives the same numbers.
+// The tags and the measurement are left as the writers have them by default. The
+// services through NRPE always give the same numbers.
 const icingaConfiguration = `
-include <itl>
-const NodeName = "monitoring.example.org"
-const PluginContribDir = %q
-include %q
-
-object CheckerComponent "checker" { }
-
 object InfluxdbWriter "influxdb" {
   host = "127.0.0.1"
   port = %d
@@ -59,10 +48,14 @@ object InfluxdbWriter "influxdb" {
   flush_interval = 1s
 }
 
-object StatusDataWriter "status" {
-  status_path = DataDir + "/status.dat"
-  objects_path = DataDir + "/objects.cache"
-  update_interval = 1s
+object Influxdb2Writer "influxdb2" {
+  host = "127.0.0.1"
+  port = %d
+  organization = "` + secondOrganization + `"
+  bucket = "icinga2"
+  auth_token = "` + secondToken + `"
+  enable_send_thresholds = true
+  flush_interval = 1s
 }
 
 for (name in [ %s ]) {
@@ -75,19 +68,27 @@ for (name in [ %s ]) {
 apply Service %q {
   check_command = "network_connections"
   check_interval = 2s
-  vars.network_connections_warning = [ "2000", "close_wait=1", "time_wait=300", "total=4000", "ephemeral=80" ]
-  vars.network_connections_critical = [ "close_wait=90", "time_wait=900", "total=8000", "ephemeral=95" ]
+  vars.network_connections_warning = [ "2000", "close_wait=1", "time_wait=300", "total=4000", "limits=80" ]
+  vars.network_connections_critical = [ "close_wait=90", "time_wait=900", "total=8000", "limits=95" ]
   assign where true
 }
 
-object CheckCommand "cmd-check-network-connections" {
-  command = [ "/bin/echo", "[CRITICAL] - tcp CLOSE WAIT: 1000 [CRITICAL]|tcp_CLOSE_WAIT=1000;11;12;0" ]
+object CheckCommand "nrpe" {
+  command = [ "/bin/echo", "$output$" ]
 }
 
 apply Service %q {
-  check_command = "cmd-check-network-connections"
+  check_command = "nrpe"
   check_interval = 2s
+  vars.output = "[CRITICAL] - tcp CLOSE WAIT: 1000 [CRITICAL]|tcp_CLOSE_WAIT=1000;11;12;0"
   assign where host.name == %q
+}
+
+apply Service "load" {
+  check_command = "nrpe"
+  check_interval = 2s
+  vars.output = "OK|load1=1"
+  assign where true
 }
 `
 
@@ -121,8 +122,14 @@ func TestQueriesFindWhatIcingaWrote(t *testing.T) {
 	made := e2e.EveryStatus(t)
 	begin := time.Now()
 	database := startInflux(t)
-	startIcinga(t, plugin, database)
+	second := serveSecond(t, database)
+	startIcinga(t, plugin, database, second)
+	for name, database := range map[string]influx{"InfluxDB 1": database, "InfluxDB 2": second} {
+		t.Run(name, func(t *testing.T) { queriesFind(t, database, begin, made) })
+	}
+}
 
+func queriesFind(t *testing.T, database influx, begin time.Time, made map[e2e.Group]int) {
 	board, _ := load(t)
 	view := &view{t: t, database: database, from: begin.Add(-time.Minute), to: begin.Add(time.Minute), values: map[string][]string{}}
 	e2e.WaitFor(t, 30*time.Second, "the results of all checks in InfluxDB", func() bool {
@@ -144,8 +151,8 @@ func TestQueriesFindWhatIcingaWrote(t *testing.T) {
 		view.values["service"] = []string{service}
 	}
 	for name, want := range map[string][]string{
-		"service": {otherService, service},
-		"host":    slices.Sorted(slices.Values(hostNames)),
+		"service":  {service, nrpeService},
+		"hostname": slices.Sorted(slices.Values(hostNames)),
 	} {
 		if got := offered[name]; !slices.Equal(slices.Sorted(slices.Values(got)), want) {
 			t.Errorf("the variable %q offers %q, want %q", name, got, want)
@@ -153,8 +160,8 @@ func TestQueriesFindWhatIcingaWrote(t *testing.T) {
 	}
 
 	for _, hosts := range [][]string{hostNames[:1], hostNames[:2]} {
-		view.values["host"] = hosts
-		want := expectations(made, hosts)
+		view.values["hostname"] = hosts
+		want := expectations(made, limitLabels(t), hosts)
 		for _, panel := range board.Panels {
 			for _, target := range panel.Targets {
 				name := panel.Title + "/" + target.RefID
@@ -168,8 +175,8 @@ func TestQueriesFindWhatIcingaWrote(t *testing.T) {
 		}
 	}
 
-	t.Run("another service, by the command of the Icinga Director", func(t *testing.T) {
-		view.values["service"], view.values["host"] = []string{otherService}, hostNames[:1]
+	t.Run("a service through NRPE", func(t *testing.T) {
+		view.values["service"], view.values["hostname"] = []string{nrpeService}, hostNames[:1]
 		for _, panel := range board.Panels {
 			if panel.Title == "CLOSE_WAIT over time" {
 				compare(t, view.run(panel, panel.Targets[0]), series{hostNames[0] + " tcp_CLOSE_WAIT": exactly(1000)})
@@ -192,7 +199,7 @@ type series map[string]bounds
 // expectations says what each query has to find for the hosts, by the title of
 // the panel and the refId. InfluxDB and Icinga 2 talk over IPv4 in the same
 // network, so that the test's own sockets are not all there.
-func expectations(made map[e2e.Group]int, hosts []string) map[string]series {
+func expectations(made map[e2e.Group]int, limitLabels, hosts []string) map[string]series {
 	total := 0
 	groups := func(hosts []string, suffix string, match func(e2e.Group) bool, want func(group e2e.Group, count float64) bounds) series {
 		found := series{}
@@ -231,18 +238,24 @@ func expectations(made map[e2e.Group]int, hosts []string) map[string]series {
 	for _, count := range made {
 		total += count
 	}
-	ports := bounds{0.1, 50}
+	ports := bounds{0, 100}
+	limits := series{}
+	for _, host := range hosts {
+		for _, label := range limitLabels {
+			limits[host+" "+label] = bounds{0, 100}
+		}
+	}
 	overview := groups(hostNames, "", status("CLOSE_WAIT", "TIME_WAIT", "ESTABLISHED"), count)
 	for _, host := range hostNames {
 		overview[host+" ephemeral_ports"] = ports
 	}
 	return map[string]series{
-		"CLOSE_WAIT/A":             groups(hosts, "", status("CLOSE_WAIT"), count),
-		"TIME_WAIT/A":              groups(hosts, "", status("TIME_WAIT"), count),
-		"ESTABLISHED/A":            groups(hosts, "", status("ESTABLISHED"), count),
-		"LISTEN/A":                 groups(hosts, "", status("LISTEN"), count),
-		"All sockets/A":            groups(hosts, "", everything, count),
-		"Ephemeral ports in use/A": each(" ephemeral_ports", ports),
+		"CLOSE_WAIT/A":    groups(hosts, "", status("CLOSE_WAIT"), count),
+		"TIME_WAIT/A":     groups(hosts, "", status("TIME_WAIT"), count),
+		"ESTABLISHED/A":   groups(hosts, "", status("ESTABLISHED"), count),
+		"LISTEN/A":        groups(hosts, "", status("LISTEN"), count),
+		"All sockets/A":   groups(hosts, "", everything, count),
+		"Fullest limit/A": limits,
 
 		"CLOSE_WAIT over time/A": groups(hosts, "", status("CLOSE_WAIT"), count),
 		"CLOSE_WAIT over time/B": groups(hosts, " warning", status("CLOSE_WAIT"), threshold(1)),
@@ -251,9 +264,9 @@ func expectations(made map[e2e.Group]int, hosts []string) map[string]series {
 		"TIME_WAIT over time/B":  groups(hosts, " warning", status("TIME_WAIT"), threshold(300)),
 		"TIME_WAIT over time/C":  groups(hosts, " critical", status("TIME_WAIT"), threshold(900)),
 
-		"Ephemeral ports towards the fullest peer/A": each("", ports),
-		"Ephemeral ports towards the fullest peer/B": each(" ephemeral_ports warning", exactly(80)),
-		"Ephemeral ports towards the fullest peer/C": each(" ephemeral_ports critical", exactly(95)),
+		"Limits/A": limits,
+		"Limits/B": each(" warning", exactly(80)),
+		"Limits/C": each(" critical", exactly(95)),
 
 		"All sockets over time/A": each("", bounds{float64(total), float64(total) + 100}),
 		"All sockets over time/B": each(" total warning", exactly(4000)),
@@ -264,6 +277,20 @@ func expectations(made map[e2e.Group]int, hosts []string) map[string]series {
 		"UDP/A":                      groups(hosts, "", kind("udp", "udp6"), count),
 		"All hosts, latest check/A":  overview,
 	}
+}
+
+// limitLabels returns the limits that there are here: connection tracking may not
+// be in use.
+func limitLabels(t *testing.T) (labels []string) {
+	t.Helper()
+	output, err := exec.Command(e2e.Plugin(t), "--warning=limits=100").Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	for _, match := range regexp.MustCompile(`(\w+)=[0-9.]+%`).FindAllStringSubmatch(string(output), -1) {
+		labels = append(labels, match[1])
+	}
+	return labels
 }
 
 func compare(t *testing.T, found map[string][]float64, want series) {
@@ -343,103 +370,4 @@ func (v *view) run(panel panel, target target) map[string][]float64 {
 		}
 	}
 	return found
-}
-
-// influx is the address of an InfluxDB.
-type influx struct{ port int }
-
-// influxSeries is a series as InfluxDB answers it. The first column is the time,
-// except for metadata.
-type influxSeries struct {
-	Tags    map[string]string `json:"tags"`
-	Columns []string          `json:"columns"`
-	Values  [][]any           `json:"values"`
-}
-
-func (i influx) url(path string) string {
-	return "http://127.0.0.1:" + strconv.Itoa(i.port) + path
-}
-
-func (i influx) query(t *testing.T, query string) []influxSeries {
-	t.Helper()
-	response, err := http.PostForm(i.url("/query"), url.Values{"db": {"icinga2"}, "epoch": {"ms"}, "q": {query}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Error   string
-		Results []struct {
-			Error  string
-			Series []influxSeries
-		}
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	if answer.Error != "" || len(answer.Results) != 1 || answer.Results[0].Error != "" {
-		t.Fatalf("%s: %+v", query, answer)
-	}
-	return answer.Results[0].Series
-}
-
-func startInflux(t *testing.T) influx {
-	t.Helper()
-	dir := t.TempDir()
-	database := influx{e2e.FreePort(t)}
-	configuration := filepath.Join(dir, "influxdb.conf")
-	write(t, configuration, fmt.Sprintf(influxConfiguration, e2e.FreePort(t), database.port, dir))
-	e2e.Start(t, exec.Command("influxd", "-config", configuration))
-	e2e.WaitFor(t, 20*time.Second, "InfluxDB", func() bool {
-		response, err := http.Get(database.url("/ping"))
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		return response.StatusCode == http.StatusNoContent
-	})
-	database.query(t, "CREATE DATABASE icinga2")
-	return database
-}
-
-// startIcinga starts an Icinga 2 that keeps all its files to a folder of its own.
-func startIcinga(t *testing.T, plugin string, database influx) {
-	t.Helper()
-	dir := e2e.Folder(t)
-	nagios, err := user.Lookup("nagios")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(nagios.Uid)
-	gid, _ := strconv.Atoi(nagios.Gid)
-	configuration := filepath.Join(dir, "icinga2.conf")
-	write(t, configuration, fmt.Sprintf(icingaConfiguration,
-		filepath.Dir(plugin), filepath.Join(e2e.Root(), "contrib/icinga2/network_connections.conf"),
-		database.port, `"`+strings.Join(hostNames, `", "`)+`"`, service, otherService, hostNames[0]))
-	arguments := []string{"daemon", "-c", configuration}
-	for _, constant := range []string{"DataDir", "LogDir", "CacheDir", "SpoolDir", "InitRunDir"} {
-		own := filepath.Join(dir, constant)
-		if err := os.Mkdir(own, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(own, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-		arguments = append(arguments, "-D", constant+"="+own)
-	}
-	e2e.Start(t, exec.Command("icinga2", arguments...))
-	t.Cleanup(func() {
-		if t.Failed() {
-			for name, fields := range e2e.Services(filepath.Join(dir, "DataDir/status.dat")) {
-				t.Logf("%s: %s", name, fields["plugin_output"])
-			}
-		}
-	})
-}
-
-func write(t *testing.T, name, content string) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -42,6 +42,15 @@ func TestCommandsNameOnlyFlagsThatExist(t *testing.T) {
 	}
 }
 
+func TestCommandHasTheRecommendedThresholds(t *testing.T) {
+	warning, critical := e2e.Recommended(t)
+	command := "command[check_network_connections]=" + e2e.PluginFolder + "/check_network_connections --warning=" +
+		strings.Join(warning, ",") + " --critical=" + strings.Join(critical, ",") + "\n"
+	if !strings.Contains(commandsFile, command) {
+		t.Errorf("the commands lack %s", command)
+	}
+}
+
 func TestEveryCommandAnswers(t *testing.T) {
 	port := e2e.NRPE(t, "")
 	commands := regexp.MustCompile(`(?m)^command\[(.+)\]=`).FindAllStringSubmatch(commandsFile, -1)
@@ -71,6 +80,24 @@ func TestAnswerHasTheSocketsOfThisMachine(t *testing.T) {
 		"performance_data":   perfdata,
 		"long_plugin_output": strings.ReplaceAll(long, "\n", `\n`),
 	}, sockets)
+}
+
+// The samples exclude without a !, which Nagios and NRPE take for their own.
+func TestSamplesExcludeWithNot(t *testing.T) {
+	sockets := e2e.Connections(t)
+	flags := []string{"--conn-status=established", "--conn-type=tcp", "--remote-port=" + strconv.Itoa(sockets), "--by=status"}
+	port := e2e.NRPE(t, command("all", flags...)+command("without", append(flags, "--local-port=not:1-65535")...))
+	for name, want := range map[string]string{
+		"all":     fmt.Sprintf("[OK] - ESTABLISHED: %d|ESTABLISHED=%[1]d;;;0", e2e.HeldConnections),
+		"without": "[OK] - No connections of type \"tcp\" in status \"established\" with",
+	} {
+		if got, code := ask(t, port, name); code != 0 || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: exit code %d, output %q, want %q", name, code, got, want)
+		}
+	}
+	if line := regexp.MustCompile(`(?m)^command.*!.*$`).FindString(commandsFile); line != "" {
+		t.Errorf("this line has a !: %s", line)
+	}
 }
 
 // More groups than any output can hold: the program cuts it where NRPE still
