@@ -4,43 +4,41 @@ package icinga2_test
 
 import (
 	_ "embed"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
+
+	"check_network_connections/contrib/e2e"
 )
 
 var (
 	//go:embed network_connections_windows.conf
 	windowsCommandFile string
-	//go:embed service_windows.conf
-	windowsServiceFile string
+	//go:embed network_connections_windows_services.conf
+	windowsServicesFile string
 )
 
 // A stand-in for the program tells the command line that it was called with.
 func TestWindowsHostsGetTheirOwnServiceAndCommand(t *testing.T) {
-	icinga := newIcinga(t, "icinga.example.com")
+	icinga := e2e.NewIcinga(t, e2e.NewAuthority(t), "icinga.example.com")
 	const echo = "#!/bin/sh\nprintf '%s ' called ${0##*/} \"$@\"\n"
-	icinga.write("plugins/check_network_connections", echo)
-	icinga.write("plugins/check_network_connections.exe", echo)
-	config := fmt.Sprintf("const PluginDir = %q\n", icinga.path("plugins"))
+	icinga.Write("plugins/check_network_connections", echo)
+	icinga.Write("plugins/check_network_connections.exe", echo)
+	hosts := ""
 	for name, system := range map[string]string{"web": "Windows", "db": "Linux", "switch": "IOS"} {
-		config += fmt.Sprintf("object Host %q {\n\tcheck_command = \"dummy\"\n\tvars.os = %q\n}\n", name, system)
+		hosts += "object Host \"" + name + "\" {\n\tzone = ZoneName\n\tcheck_command = \"dummy\"\n\tvars.os = \"" + system + "\"\n\tvars.agent_endpoint = NodeName\n}\n"
 	}
-	icinga.start(icinga.path("plugins"), config+commandFile+windowsCommandFile+everySecond(serviceFile)+everySecond(windowsServiceFile))
+	icinga.Start(plugins(icinga.Path("plugins")) + commandFile + windowsCommandFile + everySecond(servicesFile) + everySecond(windowsServicesFile) + hosts)
 
-	results := icinga.results(2)
-	for host, program := range map[string]string{"web": "check_network_connections.exe", "db": "check_network_connections"} {
-		output := results[host+"!network-connections"]["plugin_output"]
-		words := strings.Fields(output)
-		if len(words) < 3 || words[1] != program {
-			t.Errorf("%s: %s", host, output)
+	results := icinga.Services(2)
+	for host, want := range map[string]string{
+		"web": "called check_network_connections.exe --critical close_wait=500 --warning close_wait=50",
+		"db":  "called check_network_connections --critical close_wait=500 --critical limits=95 --warning close_wait=50 --warning limits=80",
+	} {
+		if got := strings.TrimSpace(results[host+"!network-connections"]["plugin_output"]); got != want {
+			t.Errorf("%s: got  %s\nwant %s", host, got, want)
 		}
-		if isLinux := slices.Contains(words, "ephemeral=80"); isLinux != (host == "db") {
-			t.Errorf("%s: a threshold for ephemeral ports: %t", host, isLinux)
-		}
-		if !slices.Contains(words, "total=20000") {
-			t.Errorf("%s: the thresholds are missing: %s", host, output)
-		}
+	}
+	if len(results) != 2 {
+		t.Errorf("got %v", results)
 	}
 }
