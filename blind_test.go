@@ -1,21 +1,27 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 )
 
 func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
-	rights := "an administrator sees them"
+	processes := hiddenNote(3)
 	switch {
+	case thisSystem == "windows":
 	case os.Geteuid() == 0:
-		rights = "not even root may see them here"
+		processes += "not even root may see them here, unless they were closed meanwhile"
 	case thisSystem == "linux":
-		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+		processes += "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+	default:
+		processes += "an administrator sees them"
 	}
 	users := "the users of 3 sockets are not known"
-	if thisSystem == "linux" {
+	if thisSystem == "windows" {
+		users = "3 sockets belong to processes of which this user may not see the users (?): an administrator sees them"
+	} else if thisSystem == "linux" {
 		users += " in this user namespace"
 	}
 	for _, test := range []struct {
@@ -23,10 +29,12 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 		isRecording bool
 		want        string
 	}{
-		{byProcess, false, "3 sockets belong to processes that this user may not see (?): " + rights},
+		{byProcess, false, processes},
 		{byProcess, true, "the recording does not name the processes of 3 sockets (?)"},
 		{byUser, false, users},
 		{byUser, true, "the users of 3 sockets are not known from this source"},
+		{byUnit, false, "the units of 3 sockets are outside of this container (?)"},
+		{byUnit, true, "the recording does not name the units of 3 sockets (?)"},
 		{byLocalPort, true, "the recording does not carry the ports and addresses of 3 sockets"},
 		{byRemoteAddress, true, "the recording does not carry the ports and addresses of 3 sockets"},
 	} {
@@ -36,18 +44,29 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 	}
 }
 
+// hiddenNote is how a line begins that tells of processes that are not seen.
+func hiddenNote(sockets int) string {
+	if thisSystem == "windows" {
+		return fmt.Sprintf("Windows does not tell whose %d sockets are (?)", sockets)
+	}
+	return fmt.Sprintf("%d sockets belong to processes that this user may not see (?): ", sockets)
+}
+
 func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 	for _, test := range []struct{ arguments, want string }{
 		{"", ""},
 		{"--by local-port", ""},
 		{"--by process,user,local-port", "process user"},
 		{"--local-port 80 --process java", "process filter"},
+		{"--direction in --by direction", ""},
+		{"--by unit --unit web --test testdata/empty.json", "unit filter"},
 		{"--user 0 --by user", "user filter"},
 		{"--by local-port --test testdata/empty.json", ""},
 		{"--local-port 80 --remote-address ::/0 --user 0 --test testdata/empty.json", "user filter local-port filter remote-address filter"},
 	} {
 		var got []string
-		for _, spot := range configOf(t, strings.Fields(test.arguments)...).blindSpots() {
+		config := configOf(t, strings.Fields(test.arguments)...)
+		for _, spot := range config.Question.blindSpots(config.Levels.by, config.Recording != nil) {
 			if got = append(got, spot.name); spot.isFilter {
 				got = append(got, "filter")
 			}
@@ -61,7 +80,7 @@ func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 // Whoever asks by process on a live system is told of those that are hidden,
 // also where the verdict does not depend on them.
 func TestHiddenProcessesAreToldWithEveryVerdict(t *testing.T) {
-	const note = "\n2 sockets belong to processes that this user may not see (?): "
+	note := "\n" + hiddenNote(2)
 	from := made(socketsOf("3 tcp LISTEN web", "2 tcp LISTEN ?"))
 	for arguments, mustTell := range map[string]bool{
 		"--by process": true, "--process web -w 100": true, "--by process -w 2 --no-details": true,

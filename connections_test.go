@@ -7,27 +7,82 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // socket returns a socket as a reader makes it, from a line such as
 // "tcp6 CLOSE_WAIT java[4711] www-data 10.0.0.1:40000 10.0.0.5:5432". There is
-// none of what is left out at the end, and ? stands for what is hidden.
+// none of what is left out at the end, and ? stands for what is hidden. Several
+// processes that hold it are joined by +. What is in socketOptions can follow.
 func socket(line string) *Socket {
-	words := strings.Fields(line)
+	var words, options []string
+	for word := range strings.FieldsSeq(line) {
+		if name, _, _ := strings.Cut(word, "="); socketOptions[name] != nil {
+			options = append(options, word)
+		} else {
+			words = append(words, word)
+		}
+	}
 	for len(words) < 6 {
 		words = append(words, nothing)
 	}
-	process, pid, _ := strings.Cut(strings.TrimSuffix(words[2], "]"), "[")
-	number, _ := strconv.Atoi(pid)
-	s := &Socket{Proto: words[0], Idle: -1}
-	s.Process, s.User, s.Unit = process, words[3], nothing
-	s.Status, s.Pid = words[1], int32(number)
+	s := &Socket{Proto: words[0], Idle: -1, Direction: nothing}
+	s.Status, s.User, s.Unit = words[1], words[3], nothing
 	s.Laddr.IP, s.Laddr.Port = endpoint(words[4])
 	s.Raddr.IP, s.Raddr.Port = endpoint(words[5])
-	if number > 0 {
-		s.Holders = []holder{{s.Pid, process, words[3]}}
+	var names []string
+	for word := range strings.SplitSeq(words[2], "+") {
+		name, pid, _ := strings.Cut(strings.TrimSuffix(word, "]"), "[")
+		if number, _ := strconv.Atoi(pid); number > 0 {
+			s.Holders = append(s.Holders, holder{int32(number), name, words[3]})
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	s.Process = strings.Join(names, "+")
+	if len(s.Holders) > 0 {
+		s.Pid = s.Holders[0].pid
+	}
+	for _, option := range options {
+		name, value, _ := strings.Cut(option, "=")
+		socketOptions[name](s, value)
 	}
 	return s
+}
+
+// socketOptions are what not every socket has: unit=nginx.service, and so on.
+var socketOptions = map[string]func(s *Socket, value string){
+	"unit":      func(s *Socket, value string) { s.Unit = value },
+	"netns":     func(s *Socket, value string) { s.Netns = value },
+	"space":     func(s *Socket, value string) { s.NetnsID = uint64(numberOf(value)) },
+	"direction": func(s *Socket, value string) { s.Direction = value },
+	"idle":      func(s *Socket, value string) { s.Idle = durationOf(value) },
+	"left":      func(s *Socket, value string) { s.Left = durationOf(value) },
+	"queue":     func(s *Socket, value string) { s.Queue = uint32(numberOf(value)) },
+	"backlog":   func(s *Socket, value string) { s.Backlog = uint32(numberOf(value)) },
+	"device":    func(s *Socket, value string) { s.Interface = uint32(numberOf(value)) },
+	"runs-as": func(s *Socket, value string) {
+		for i := range s.Holders {
+			s.Holders[i].user = value
+		}
+	},
+}
+
+func numberOf(text string) int {
+	number, err := strconv.Atoi(text)
+	if err != nil {
+		panic(err)
+	}
+	return number
+}
+
+func durationOf(text string) time.Duration {
+	duration, err := time.ParseDuration(text)
+	if err != nil {
+		panic(err)
+	}
+	return duration
 }
 
 func endpoint(text string) (address string, port uint32) {
@@ -116,23 +171,70 @@ func TestStatusesThatASystemNeverListsAreRefused(t *testing.T) {
 func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 	listening := listeners{}
 	for _, each := range socketsOf(
-		"tcp LISTEN - - 0.0.0.0:80", "tcp6 LISTEN - - [::]:443", "tcp LISTEN - - 10.0.0.1:22", "tcp LISTEN - - [*]:8080",
-		"tcp ESTABLISHED - - 10.0.0.1:9000 10.0.0.5:80", "udp NONE - - 0.0.0.0:53",
+		"tcp LISTEN web - 0.0.0.0:80", "tcp6 LISTEN web - [::]:443", "tcp LISTEN sshd - 10.0.0.1:22", "tcp LISTEN web - [*]:8080", "tcp LISTEN old - 0.0.0.0:22", "tcp LISTEN second - 10.0.0.1:22",
+		"tcp ESTABLISHED web - 10.0.0.1:9000 10.0.0.5:80", "udp NONE dns - 0.0.0.0:53",
 	) {
-		listening.add(each)
+		listening.orient(each, true)
 	}
-	for line, want := range map[string]bool{
-		"tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.9:50000":   true,
-		"tcp TIME_WAIT - - 10.0.0.1:22 10.0.0.9:50000":     true,
-		"tcp ESTABLISHED - - 10.0.0.2:22 10.0.0.9:50000":   false, // another address
-		"tcp ESTABLISHED - - 10.0.0.1:443 10.0.0.9:50000":  false, // another type
-		"tcp6 ESTABLISHED - - 10.0.0.1:443 10.0.0.9:50000": true,
-		"tcp ESTABLISHED - - 10.0.0.1:8080 10.0.0.9:50000": true,
-		"tcp ESTABLISHED - - 10.0.0.1:9000 10.0.0.5:80":    false,
-		"udp NONE - - 10.0.0.1:53 10.0.0.9:50000":          false,
+	for _, test := range []struct{ line, direction, listener string }{
+		{"tcp LISTEN web - 0.0.0.0:80", "listen", ""},
+		{"tcp ESTABLISHED web - 10.0.0.1:80 10.0.0.9:50000", "in", ""},
+		{"tcp TIME_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "in", "10.0.0.1"},
+		{"tcp ESTABLISHED web - 10.0.0.2:22 10.0.0.9:50000", "in", ""},
+		{"tcp ESTABLISHED web - 10.0.0.1:443 10.0.0.9:50000", "out", ""}, // another type
+		{"tcp6 ESTABLISHED web - 10.0.0.1:443 10.0.0.9:50000", "in", ""}, // IPv4-mapped
+		{"tcp6 ESTABLISHED web - [fd00::1]:443 [fd00::9]:50000", "in", ""},
+		{"tcp ESTABLISHED web - 10.0.0.1:8080 10.0.0.9:50000", "in", ""},
+		{"tcp ESTABLISHED web - 10.0.0.1:9000 10.0.0.5:80", "out", ""},
+		{"tcp CLOSE web", "out", ""},
+		{"udp NONE dns - 10.0.0.1:53 10.0.0.9:50000", "out", ""},
+		{"udp NONE dns - 0.0.0.0:53", "-", ""},
 	} {
-		if got := listening.accepted(socket(line)); got != want {
-			t.Errorf("%s: got %t", line, got)
+		s := socket(test.line)
+		if listening.orient(s, true); s.Direction != test.direction || s.Listener != test.listener || s.isWaiting {
+			t.Errorf("%s: got %s at %q", test.line, s.Direction, s.Listener)
+		}
+	}
+	for _, test := range []struct {
+		line, process string
+		isHeld        bool
+	}{
+		{"tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.9:50000", "web", false},
+		{"tcp CLOSE_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "sshd", false}, // the first one that listens there
+		{"tcp SYN_RECV - - 10.0.0.2:22 10.0.0.9:50000", "old", false},
+		{"tcp FIN_WAIT2 - - 10.0.0.1:80 10.0.0.9:50000", "-", false}, // nobody will accept it
+		{"tcp TIME_WAIT - - 10.0.0.1:80 10.0.0.9:50000", "-", false},
+		{"tcp ESTABLISHED - - 10.0.0.1:9000 10.0.0.5:80", "-", false},
+		{"tcp ESTABLISHED worker - 10.0.0.1:80 10.0.0.9:50000", "worker", true},
+		{"tcp ESTABLISHED ? - 10.0.0.1:80 10.0.0.9:50000", "?", true},
+	} {
+		s := socket(test.line)
+		if listening.orient(s, test.isHeld); s.Process != test.process || s.isWaiting != (test.process != "-" && !test.isHeld) {
+			t.Errorf("%s: got %s, %t", test.line, s.Process, s.isWaiting)
+		}
+	}
+}
+
+// In whatever order a source lists them, listeners are learned first.
+func TestListenersAreLearnedFirst(t *testing.T) {
+	from := made(socketsOf("3 tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.9:50000", "tcp LISTEN web[7] root 0.0.0.0:80", "2 tcp CLOSE_WAIT ? - 10.0.0.1:80 10.0.0.9:50000"))
+	if output, _ := replyTo(t, from, "--by", "process,direction"); textOf(output) != "web in: 3, ? in: 2, web listen: 1" {
+		t.Errorf("got %s", output)
+	}
+}
+
+func TestSpellingsOfAStatusAreOne(t *testing.T) {
+	for spelling, want := range map[string]string{
+		"close-wait": "CLOSE_WAIT", "Close Wait": "CLOSE_WAIT", "CLOSED": "CLOSE", "fin_wait_1": "FIN_WAIT1", "fin-wait 2": "FIN_WAIT2", "FIN WAIT 2": "FIN_WAIT2",
+		"syn_rcvd": "SYN_RECV", "SYN RECEIVED": "SYN_RECV", "estab": "ESTABLISHED", "LISTENING": "LISTEN", "delete": "DELETE_TCB", "none": "NONE",
+	} {
+		if got, known := canonicalStatus(spelling); got != want || !known {
+			t.Errorf("%s: got %s, %t", spelling, got, known)
+		}
+	}
+	for spelling, want := range map[string]string{"new state": "NEW_STATE", "": "", "CLOSEWAIT": "CLOSEWAIT"} {
+		if got, known := canonicalStatus(spelling); got != want || known {
+			t.Errorf("%s: got %s, %t", spelling, got, known)
 		}
 	}
 }

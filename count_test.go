@@ -82,10 +82,9 @@ func TestOnePassServesAllTallies(t *testing.T) {
 			return made(socketsOf(lines...)).read(to)
 		}}}}
 	}
-	question := configOf(t, "--process", "java").Question
+	selected, by := configOf(t, "--process", "java").Question, grouping{byProcess, byStatus}
 	tallies := []*tally{
-		(&Question{}).tally(grouping{byType, byStatus}), question.tally(grouping{byProcess}), (&Question{}).tally(grouping{}),
-		question.tallyHidden(byProcess), question.tallyOf(grouping{byStatus}, "LISTEN"),
+		(&Question{}).tally(by), selected.tally(by), (&Question{}).tally(nil), selected.tallyHidden(byProcess), selected.tallyOf(by, "java\x00LISTEN"), selected.tallyOf(by, "?\x00LISTEN"),
 	}
 	found, err := count([]dump{
 		dumpOf("tcp", "3 tcp LISTEN java", "2 tcp CLOSE web", "tcp LISTEN ?"), dumpOf("udp", "4 udp NONE java"), dumpOf("tcp again", "5 tcp CLOSE java"),
@@ -93,7 +92,9 @@ func TestOnePassServesAllTallies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []string{"tcp CLOSE 7, tcp LISTEN 4, udp NONE 4", "? 0 to 1, java 12", " 15", " 1", "LISTEN 3 to 4"} {
+	for i, want := range []string{
+		"? LISTEN 1, java CLOSE 5, java LISTEN 3, java NONE 4, web CLOSE 2", "? LISTEN 0 to 1, java CLOSE 5, java LISTEN 3, java NONE 4", " 15", " 1", "java LISTEN 3", "? LISTEN 0 to 1",
+	} {
 		if got := rowsOf(found.counts[i]); got != want {
 			t.Errorf("tally %d: got %s, want %s", i, got, want)
 		}
@@ -150,6 +151,132 @@ func TestTheLastDumpIsReadWhenTheOthersHaveBeen(t *testing.T) {
 	}
 }
 
+func TestQuickDumpsAreReadAtOnceAndInOrder(t *testing.T) {
+	var order []int
+	dumpOf := func(number int, isQuick bool) dump {
+		return dump{isQuick: isQuick, isLast: !isQuick, sources: []source{{"a", func(counter) error {
+			order = append(order, number) // would be a race if another one were read meanwhile
+			return nil
+		}}}}
+	}
+	if _, err := count([]dump{dumpOf(1, true), dumpOf(2, true), dumpOf(3, false), dumpOf(4, true)}, (&Question{}).tally(nil)); err != nil || fmt.Sprint(order) != "[1 2 3 4]" {
+		t.Errorf("got %v, %v", order, err)
+	}
+}
+
+// A source may leave a dump to the next one, which is nobody's fault.
+func TestSourceThatPassesIsNoFailure(t *testing.T) {
+	passing := func(to counter) error {
+		return errors.Join(made(socketsOf("5 tcp LISTEN")).read(to), fmt.Errorf("too small: %w", errPass))
+	}
+	whole := made(socketsOf("tcp LISTEN")).read
+	found, err := count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", whole}}}}, (&Question{}).tally(grouping{byStatus}))
+	if err != nil || rowsOf(found.counts[0]) != "LISTEN 1" || strings.Join(found.sources, " ") != "b" || len(found.failures) > 0 {
+		t.Errorf("got %v from %v, %v, %v", found.counts, found.sources, found.failures, err)
+	}
+	_, err = count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", cut(errors.New("no luck"))}}}}, (&Question{}).tally(nil))
+	if err == nil || err.Error() != "the tcp sockets cannot be read: b: no luck" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFailuresOfSourcesForWhichAnotherServedAreKept(t *testing.T) {
+	found, err := count([]dump{{name: "tcp6", sources: []source{{"a", cut(errors.New("no luck"))}, {"b", cut(nil)}}}}, (&Question{}).tally(nil))
+	if err != nil || len(found.failures) != 1 || fmt.Sprint(found.failures[0].dump, " ", found.failures[0].source, " ", found.failures[0].err) != "tcp6 a no luck" {
+		t.Errorf("got %v, %v", found.failures, err)
+	}
+}
+
+// A number of sockets will do only where types and statuses alone matter.
+func TestNumbersCountForPlainTalliesOnly(t *testing.T) {
+	selected := configOf(t, "--conn-type", "tcp", "--local-port", "80").Question
+	byNamespace := (&Question{}).tally(grouping{byType, byStatus})
+	byNamespace.fields |= fieldNetns
+	all := newCounter([]*tally{(&Question{}).tally(grouping{byType, byStatus}), (&Question{Types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
+	all.addNumber(socket("tcp ESTABLISHED"), 50000)
+	all.addNumber(socket("tcp6 ESTABLISHED"), 7)
+	all.addNumber(socket("tcp CLOSE"), 0)
+	for i, want := range []string{"tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7", " 7", "", "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7"} {
+		if got := rowsOf(all[i]); got != want {
+			t.Errorf("tally %d: got %s", i, got)
+		}
+	}
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:80 -"))
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:81 -"))
+	if plain, filtered := rowsOf(all[0]), rowsOf(all[2]); plain != "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7" || filtered != " 1" {
+		t.Errorf("got %s, %s", plain, filtered)
+	}
+}
+
+// However many tallies ask, the key of a socket's group is made once, and anew
+// for the next socket in the same record.
+func TestKeyIsMadeOnceForASocket(t *testing.T) {
+	asked := 0
+	counting := &dimension{name: "counting", text: func(s *Socket) *string {
+		asked++
+		return &s.Process
+	}}
+	by, q := grouping{counting}, &Question{}
+	all := newCounter([]*tally{q.tally(by), q.tally(by), q.tallyOf(by, "web"), q.tallyOf(by, "db")})
+	s := socket("tcp LISTEN web")
+	for i, add := range []func(){
+		func() { all.add(s) }, func() { all.addNumber(s, 3) }, func() { all.addTo(func(*tally) bool { return true }, s) },
+	} {
+		s.Process = []string{"web", "db", "web"}[i]
+		if add(); asked != i+1 {
+			t.Errorf("it is made %d times for %d sockets", asked, i+1)
+		}
+	}
+	for i, want := range []string{"db 3, web 2", "db 3, web 2", "web 2", "db 3"} {
+		if got := rowsOf(all[i]); got != want {
+			t.Errorf("tally %d: got %s", i, got)
+		}
+	}
+}
+
+// A reader leaves out what a tally says that cannot count: it must be right.
+func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
+	ports, queues := ephemeralPorts{0: {portRange: portRange{40000, 40099}}}, backlogs{0: {}}
+	filtered := configOf(t, "--local-port", "40000-40010", "--remote-address", "10.0.0.0/8").Question
+	tallies := map[string]*tally{
+		"all": (&Question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").Question.tally(nil), "filtered": filtered.tally(nil),
+		"one group": (&Question{}).tallyOf(grouping{byType, byStatus}, "tcp6\x00CLOSE_WAIT"), "a status": (&Question{}).tallyOf(grouping{byProcess, byStatus}, "web\x00LISTEN"),
+		"ports": ports.tally(), "queues": queues.tally(), "one queue": queue{socketType: "tcp", address: "0.0.0.0", port: "40001"}.tally(),
+	}
+	counted := map[string]int{}
+	for _, kind := range (&Question{}).kinds(statuses) {
+		for _, ends := range []string{"0.0.0.0:40001", "10.0.0.1:40001 10.0.0.5:80", "10.0.0.1:50000 10.0.0.5:80", "[::]:40001", "[fd00::1]:40001 [fd00::5]:80"} {
+			for _, direction := range []string{directionIn, directionOut, directionListen} {
+				s := socket(strings.Join([]string{kind.socketType, kind.status, "web", "root", ends, "direction=" + direction}, " "))
+				s.isWaiting = direction == directionIn && slices.Contains([]string{"ESTABLISHED", "CLOSE_WAIT", "SYN_RECV"}, kind.status)
+				for name, one := range tallies {
+					s.isKeyed = false
+					if one.asks(s) == no {
+						continue
+					}
+					if counted[name]++; !one.includes(kind.socketType, kind.status) || isOutOfBounds(one, s) {
+						t.Errorf("%s: %v counts, and is left out", name, s)
+					}
+				}
+			}
+		}
+	}
+	if len(counted) != len(tallies) {
+		t.Errorf("counted %v", counted)
+	}
+}
+
+// isOutOfBounds tells whether a port of the socket is none that the tally asks for.
+func isOutOfBounds(one *tally, s *Socket) bool {
+	if one.bounds == nil {
+		return false
+	}
+	return slices.ContainsFunc(one.bounds(s.NetnsID), func(b bound) bool {
+		port := map[bool]uint32{false: s.Laddr.Port, true: s.Raddr.Port}[b.isRemote]
+		return len(b.ports) > 0 && !slices.ContainsFunc(b.ports, func(r portRange) bool { return r.has(port) })
+	})
+}
+
 // What counting costs for each socket must not grow with what is asked.
 func TestNothingIsAllocatedForASocket(t *testing.T) {
 	from := socketsOf(
@@ -157,13 +284,14 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 		"udp NONE ? ? 0.0.0.0:53 -", "tcp TIME_WAIT - - 10.0.0.1:40001 10.0.0.5:5432",
 	)
 	tests := map[string][]string{
-		"all dimensions": {"--by", "type,status,process,user,local-address,local-port,remote-address,remote-port"},
+		"all dimensions": {"--by", "type,status,process,user,local-address,local-port,remote-address,remote-port,direction"},
 		"ports":          {"--local-port", "1-50000,!22", "--remote-port", "5432,50000"},
 		"addresses":      {"--local-address", "10.0.0.0/8,fd00::/8", "--remote-address", "!10.9.0.0/16"},
+		"names":          {"--process", "java,node,?", "--user", "not:root", "--direction", "in,out,-"},
 		"owners":         {"--process", "java,node,?", "--user", "nobody,!root"},
 	}
 	for _, d := range dimensions {
-		if d != byNetns || thisSystem == "linux" {
+		if isPortable := d != byNetns && d != byUnit; isPortable || thisSystem == "linux" {
 			tests["by "+d.name] = []string{"--by", d.name}
 		}
 	}

@@ -12,6 +12,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// The definitions that are compared with the flags.
+const (
+	icinga2File            = "contrib/icinga2/network_connections.conf"
+	directorFile           = "contrib/director/network_connections.json"
+	directorCommand        = "cmd-check-network-connections"
+	directorWindowsCommand = "cmd-check-network-connections-windows"
+)
+
 // flagNames returns the flags of the program, but for those that ask for a text
 // in place of a check.
 func flagNames() []string {
@@ -30,7 +38,7 @@ func flagNamesWithout(dropped ...string) []string {
 }
 
 func TestIcinga2CommandHasEveryFlag(t *testing.T) {
-	content, err := os.ReadFile("contrib/icinga2/network_connections.conf")
+	content, err := os.ReadFile(icinga2File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +53,7 @@ func TestIcinga2CommandHasEveryFlag(t *testing.T) {
 }
 
 func TestDirectorCommandsHaveEveryFlag(t *testing.T) {
-	content, err := os.ReadFile("contrib/director/network_connections.json")
+	content, err := os.ReadFile(directorFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +66,8 @@ func TestDirectorCommandsHaveEveryFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	for command, want := range map[string][]string{
-		"cmd-check-network-connections":         flagNames(),
-		"cmd-check-network-connections-windows": flagNamesWithout("--min-idle", "--netns"),
+		directorCommand:        flagNames(),
+		directorWindowsCommand: flagNamesWithout(linuxFlags...),
 	} {
 		var names []string
 		for name := range basket.Command[command].Arguments {

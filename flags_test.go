@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,13 +13,41 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// The help stands in one of the pages, wherever it fits best.
 func TestHelpInReadmeIsTheProgramsOwn(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(readme), "```text\n"+usage()+"```\n") {
-		t.Errorf("README.md must show this in a text block:\n%s", usage())
+	for _, path := range append(pages, "README.md") {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(content), "```text\n"+usage()+"```\n") {
+			return
+		}
+	}
+	t.Errorf("README.md or a page under docs/ must show this in a text block:\n%s", usage())
+}
+
+func TestHelpFitsAScreenAndNamesTheRecommendedCall(t *testing.T) {
+	for line := range strings.Lines(usage()) {
+		if len(line) > 101 {
+			t.Errorf("%d letters: %s", len(line), line)
+		}
+	}
+	if !strings.Contains(usage(), recommended) {
+		t.Errorf("the help does not have %s", recommended)
+	}
+	if thisSystem != "linux" {
+		t.Skip("other systems have no limits")
+	}
+	taken := configOf(t, strings.Fields(recommended)...).Levels
+	for _, name := range []string{"close_wait", "limits"} {
+		if taken.warning.first(name) == nil || taken.critical.first(name) == nil {
+			t.Errorf("%s: got %v, %v", name, taken.warning, taken.critical)
+		}
 	}
 }
 
@@ -34,8 +64,77 @@ func TestEveryFilterHasAFlag(t *testing.T) {
 			filters++
 		}
 	}
-	if filters != 6 {
+	if filters != 8 {
 		t.Errorf("%d filters", filters)
+	}
+}
+
+func TestUnknownFlagsGetASuggestion(t *testing.T) {
+	for typed, want := range map[string]string{
+		"--wraning=5": `unknown flag "--wraning": did you mean --warning?`, "--critcal": `unknown flag "--critcal": did you mean --critical?`,
+		"--port=443": `unknown flag "--port": did you mean --local-port?`, "--dport": `unknown flag "--dport": did you mean --remote-port?`,
+		"--group-by=user": `unknown flag "--group-by": did you mean --by?`, "--conn-state=listen": `unknown flag "--conn-state": did you mean --conn-status?`,
+		"--state": `unknown flag "--state": did you mean --conn-status?`, "--type": `unknown flag "--type": did you mean --conn-type?`,
+		"--container=web": `unknown flag "--container": did you mean --unit?`, "--perfdata": `unknown flag "--perfdata": did you mean --no-perfdata?`,
+		"--nonsense": `unknown flag "--nonsense": see --help`, "--conn": `unknown flag "--conn": see --help`,
+		"-x": `unknown flag "-x": see --help`, "-H": "there is no -H: the check looks at this host only, leave it out",
+		"-Hlocalhost": "there is no -H: the check looks at this host only, leave it out", "-vH": "there is no -H: the check looks at this host only, leave it out",
+	} {
+		if _, err := parseArguments([]string{typed}); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v", typed, err)
+		}
+	}
+	for _, name := range otherNames {
+		if newFlags(&Config{}).Lookup(name) == nil {
+			t.Errorf("--%s is suggested, and there is none", name)
+		}
+	}
+}
+
+func TestUniqueBeginningsOfFlagsWillDo(t *testing.T) {
+	for _, test := range []struct{ typed, whole string }{
+		{"--warn 5 --crit 7", "--warning 5 --critical 7"},
+		{"--no-perf --no-d --al", "--no-perfdata --no-details --always-ok"},
+		{"--conn-st listen --conn-t=tcp", "--conn-status listen --conn-type tcp"},
+		{"--verb --de --ti 5", "--verbose --debug --timeout 5"},
+		{"--local-p 80 --remote-a 10.0.0.1 --pr java --dir in", "--local-port 80 --remote-address 10.0.0.1 --process java --direction in"},
+		{"--tes=testdata/empty.json", "--test testdata/empty.json"},
+	} {
+		got, want := configOf(t, strings.Fields(test.typed)...), configOf(t, strings.Fields(test.whole)...)
+		if describe(got) != describe(want) {
+			t.Errorf("%s: got  %s\nwant %s", test.typed, describe(got), describe(want))
+		}
+	}
+	for _, typed := range []string{"--conn", "--no", "--t", "--local", "--remote", "--ver", "--w=", "--"} {
+		if config, err := parseArguments([]string{typed, "x"}); err == nil {
+			t.Errorf("%s is taken: %s", typed, describe(config))
+		}
+	}
+}
+
+// describe returns what a configuration asks for.
+func describe(c *Config) string {
+	text := fmt.Sprint(c.Question.Types, c.Question.Statuses, c.Levels.by.names(","), c.Levels.warning, c.Levels.critical, c.Top, c.AlwaysOK, c.NoPerfdata, c.NoDetails, c.Netns, c.Source, c.Timeout, c.Verbose, c.Debug)
+	for _, f := range c.Question.Filters {
+		text += " " + f.name + "=" + f.typed
+	}
+	if c.Recording != nil {
+		text += " " + c.Recording.Path
+	}
+	return text
+}
+
+func TestArgumentsWithoutAFlagAreExplained(t *testing.T) {
+	const comma, other = ": write lists without a blank after the comma", ": every argument belongs to a flag, see --help"
+	for _, test := range []struct{ arguments, want string }{
+		{"-w a=1, b=2", `unexpected argument "b=2"` + comma},
+		{"-w close_wait=10, tcp=5 -c 7", `unexpected argument "tcp=5"` + comma},
+		{"tcp", `unexpected argument "tcp"` + other},
+		{"-- --zero", `unexpected argument "--zero"` + other},
+	} {
+		if _, err := parseArguments(strings.Fields(test.arguments)); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v", test.arguments, err)
+		}
 	}
 }
 
@@ -69,11 +168,11 @@ func TestWhateverIsTypedIsPrintedHarmlessly(t *testing.T) {
 func commandLines(seed uint64, lives int, recordings []string) iter.Seq[[]string] {
 	random := rand.New(rand.NewPCG(seed, seed))
 	one := func(list []string) string { return list[random.IntN(len(list))] }
-	ranges := []string{"0", "0", "0", "1", "10", "@5:", "~:3", "tcp=1", "close_wait=0,total=5:", "ephemeral=80", "tcp_listen=1:", "1e308", "0.0001:1e308", "java=1,?=2,-=3", "::1=5", "x:::y=1"}
+	ranges := []string{"0", "0", "0", "1", "10", "@5:", "~:3", "tcp=1", "close_wait=0,total=5:", "ephemeral=80", "limits=80%", "none", "tcp_listen=1:", "1e308", "0.0001:1e308", "java=1,?=2,-=3", "::1=5", "x:::y=1"}
 	ports := []string{"1", "80,443", "1-65535", "!22", "0", "65536"}
 	addresses := []string{"10.0.0.0/8", "::/0", "!127.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0"}
 	values := map[string][]string{
-		"by":             {"type", "status", "process", "user", "netns", "local-address,local-port", "remote-address,remote-port", grouping(dimensions).names(",")},
+		"by":             {"type", "status", "process", "user", "netns", "unit", "direction", "local-address,local-port", "remote-address,remote-port", grouping(dimensions).names(",")},
 		"conn-status":    append(slices.Clone(statuses), "closed", "syn-rcvd", "all"),
 		"conn-type":      socketTypes,
 		"critical":       ranges,
@@ -84,6 +183,8 @@ func commandLines(seed uint64, lives int, recordings []string) iter.Seq[[]string
 		"process":        {"java", "?", "-", "!sshd", "total"},
 		"remote-address": addresses,
 		"remote-port":    ports,
+		"direction":      {"in", "out,listen", "not:in", "-", "?", "both"},
+		"unit":           {"nginx.service", "docker-*", "not:ssh.*", "?", "-", ""},
 		"source":         sources,
 		"test":           recordings,
 		"timeout":        {"1", "10", "2147483647", "2147483648", "0", "-1", "9223372036854775808"},

@@ -54,6 +54,67 @@ func TestIntervalsAreJudgedAtEveryPoint(t *testing.T) {
 	}
 }
 
+// Types and statuses that a threshold names are judged also where no socket has
+// them. Of what is OK nothing is said.
+func TestAbsentTypesAndStatusesAreJudged(t *testing.T) {
+	for _, test := range []struct{ arguments, sockets, text, values string }{
+		{"-c established=1:", "tcp LISTEN", "tcp LISTEN: 1, ESTABLISHED: 0 [CRITICAL]", "tcp_LISTEN=1 ESTABLISHED=0"},
+		{"-c established=1:", "tcp6 ESTABLISHED", "tcp6 ESTABLISHED: 1", "tcp6_ESTABLISHED=1"},
+		{"-c established=10", "tcp LISTEN", "tcp LISTEN: 1", "tcp_LISTEN=1"},
+		{"-c udp=1:,close_wait=1:", "tcp LISTEN", "tcp LISTEN: 1, udp: 0 [CRITICAL], CLOSE WAIT: 0 [CRITICAL]", "tcp_LISTEN=1 udp=0 CLOSE_WAIT=0"},
+		{"-w udp=1: -c close_wait=1:", "tcp LISTEN", "tcp LISTEN: 1, udp: 0 [WARNING], CLOSE WAIT: 0 [CRITICAL]", "tcp_LISTEN=1 udp=0 CLOSE_WAIT=0"},
+		{"-c 5:,established=1:", "9 tcp LISTEN", "tcp LISTEN: 9, ESTABLISHED: 0 [CRITICAL]", "tcp_LISTEN=9 ESTABLISHED=0"},
+		{"-c established=1:", "", "ESTABLISHED: 0 [CRITICAL]", "ESTABLISHED=0"},
+		{"-c tcp=1:", "udp NONE", "udp NONE: 1, tcp: 0 [CRITICAL]", "udp_NONE=1 tcp=0"},
+		{"-c tcp=1: --by status,type", "udp NONE", "NONE udp: 1, tcp: 0 [CRITICAL]", "NONE_udp=1 tcp=0"},
+		{"-c established=1: --by status", "udp NONE", "NONE: 1, ESTABLISHED: 0 [CRITICAL]", "NONE=1 ESTABLISHED=0"},
+		{"-c listen=1: --zero --conn-type tcp --conn-status listen,close", "", "tcp CLOSE: 0, tcp LISTEN: 0 [CRITICAL]", "tcp_CLOSE=0 tcp_LISTEN=0"},
+		{"-c listen=1: --local-port 443", "tcp LISTEN web - 0.0.0.0:80", "LISTEN: 0 [CRITICAL]", "LISTEN=0"},
+		{"-c tcp_listen=1:", "udp NONE", "udp NONE: 1, tcp LISTEN: 0 [CRITICAL]", "udp_NONE=1 tcp_LISTEN=0"},
+		{"-c listen=1: --always-ok", "udp NONE", "udp NONE: 1, LISTEN: 0 [CRITICAL] (always ok)", "udp_NONE=1 LISTEN=0"},
+	} {
+		var from made
+		if test.sockets != "" {
+			from = socketsOf(test.sockets)
+		}
+		if output, _ := replyTo(t, from, strings.Fields(test.arguments)...); textOf(output) != test.text || valuesOf(output) != test.values {
+			t.Errorf("%s: got  %swant %s|%s", test.arguments, output, test.text, test.values)
+		}
+	}
+}
+
+// Nothing found is OK with the flags of the check that this one replaces, and a
+// line says so where the range alerts on 0. With flags of ours it is judged.
+func TestNothingFoundIsOKOrJudged(t *testing.T) {
+	const note = "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero"
+	const nothingFound = `No connections of type "all" in status `
+	for _, test := range []struct {
+		arguments, text, lines string
+		code                   int
+	}{
+		{"", nothingFound + `"all" found.`, "", 0},
+		{"-w 10 -c 20", nothingFound + `"all" found.`, "", 0},
+		{"-c 1:", nothingFound + `"all" found.`, note, 0},
+		{"-w @0", nothingFound + `"all" found.`, note, 0},
+		{"-c 1: --conn-status listen", nothingFound + `"listen" found.`, note, 0},
+		{"-c 1: --always-ok", nothingFound + `"all" found. (always ok)`, note, 0},
+		{"-c 1: --conn-status listen --local-port 443", nothingFound + `"listen" with --local-port 443 found. [CRITICAL]`, "", 2},
+		{"-w 1: --local-port 443", nothingFound + `"all" with --local-port 443 found. [WARNING]`, "", 1},
+		{"-w 10 --local-port 443", nothingFound + `"all" with --local-port 443 found.`, "", 0},
+		{"-c 1: --by process", nothingFound + `"all" found. [CRITICAL]`, "", 2},
+		{"-c 1: --local-port 443 --always-ok", nothingFound + `"all" with --local-port 443 found. [CRITICAL] (always ok)`, "", 0},
+		{"--zero -c 1: --conn-type tcp --conn-status listen", "tcp LISTEN: 0 [CRITICAL]", "", 2},
+	} {
+		output, code := replyTo(t, nil, strings.Fields(test.arguments)...)
+		if textOf(output) != test.text || linesOf(output) != test.lines || code != test.code {
+			t.Errorf("%s: got  %d %swant %d %s\n%s", test.arguments, code, output, test.code, test.text, test.lines)
+		}
+	}
+	if output, code := replyTo(t, socketsOf("tcp LISTEN"), "-c", "1:"); code != 0 || linesOf(output) != "" {
+		t.Errorf("got %d %s", code, output)
+	}
+}
+
 // What is not seen must neither make an OK of what could be a violation, nor a
 // violation of what it could cure.
 func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
@@ -87,11 +148,20 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"-w 5:", "3 ESTABLISHED web, 10 ESTABLISHED ?", unknown, 3},
 		{"-w 5:", "3 ESTABLISHED web, 1 ESTABLISHED ?", "web ESTABLISHED: 3 [WARNING], ? ESTABLISHED: 1", 1},
 
+		// Hidden processes hold none of the sockets that nobody holds.
+		{"-w 10:", "12 TIME_WAIT -, 5 TIME_WAIT ?", "? TIME WAIT: 5 [WARNING], - TIME WAIT: 12", 1},
+		{"-w 13", "12 CLOSE -, 5 CLOSE ?", "- CLOSE: 12, ? CLOSE: 5", 0},
+		{"-w -_close=13", "12 CLOSE -, 5 CLOSE ?", "- CLOSE: 12, ? CLOSE: 5", 0},
+		{"-w -_close=13:", "12 CLOSE -, 5 CLOSE ?", "- CLOSE: 12 [WARNING], ? CLOSE: 5", 1},
+
 		// Groups that are named.
+		{"-w web_established=5,db_established=50", "9 ESTABLISHED ?, 7 ESTABLISHED web", "web ESTABLISHED: 7 to 16 [WARNING], ? ESTABLISHED: 9, db ESTABLISHED: 0 to 9", 1},
+		{"-w web_established=50", "7 ESTABLISHED web", "web ESTABLISHED: 7", 0},
+		{"-w web_established=50", "7 ESTABLISHED web, 2 ESTABLISHED ?, 3 LISTEN ?", "web ESTABLISHED: 7 to 9, ? LISTEN: 3, ? ESTABLISHED: 2", 0},
 		{"-w web_established=5:", "3 ESTABLISHED web, 10 ESTABLISHED ?", unknown, 3},
-		{"-w web_established=5:", "5 ESTABLISHED web, 10 ESTABLISHED ?", "? ESTABLISHED: 10, web ESTABLISHED: 5", 0},
+		{"-w web_established=5:", "5 ESTABLISHED web, 10 ESTABLISHED ?", "? ESTABLISHED: 10, web ESTABLISHED: 5 to 15", 0},
 		{"-w web_established=5:", "10 ESTABLISHED ?", unknown, 3},
-		{"-w web_established=20", "10 ESTABLISHED ?", "? ESTABLISHED: 10, web ESTABLISHED: 0", 0},
+		{"-w web_established=20", "10 ESTABLISHED ?", "? ESTABLISHED: 10, web ESTABLISHED: 0 to 10", 0},
 		{"-w 100,web_established=10", "9 ESTABLISHED web, 2 ESTABLISHED ?", unknown, 3},
 		{"-w 100,web_listen=10", "9 ESTABLISHED web, 2 ESTABLISHED ?", "web ESTABLISHED: 9, ? ESTABLISHED: 2, web LISTEN: 0", 0},
 		{"-w ?_established=5", "9 ESTABLISHED web, 6 ESTABLISHED ?", "? ESTABLISHED: 6 [WARNING], web ESTABLISHED: 9", 1},
@@ -105,7 +175,7 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		// More than one value can be hidden.
 		{"--by process,user -w 14", "3 LISTEN web root, 4 LISTEN web ?, 5 LISTEN ? root, 2 LISTEN ? ?", "? root: 5, web ?: 4, web root: 3, ? ?: 2", 0},
 		{"--by process,user -w 13", "3 LISTEN web root, 4 LISTEN web ?, 5 LISTEN ? root, 2 LISTEN ? ?", unknown, 3},
-		{"--by process,user -w web_root=10", "3 LISTEN web root, 4 LISTEN web ?, 5 LISTEN db ?, 2 LISTEN ? ?", "db ?: 5, web ?: 4, web root: 3, ? ?: 2", 0},
+		{"--by process,user -w web_root=10", "3 LISTEN web root, 4 LISTEN web ?, 5 LISTEN db ?, 2 LISTEN ? ?", "db ?: 5, web ?: 4, web root: 3 to 9, ? ?: 2", 0},
 		{"--by process,user -w web_root=8", "3 LISTEN web root, 4 LISTEN web ?, 5 LISTEN db ?, 2 LISTEN ? ?", unknown, 3},
 		{"--by user -w 5:", "3 LISTEN ? root, 9 LISTEN ? ?", unknown, 3},
 
@@ -156,21 +226,21 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 // statuses.
 func TestRecordingsWithoutOwnersAreJudgedAsFarAsTheyGo(t *testing.T) {
 	const unknown = "[UNKNOWN] - the verdict depends on what is not seen: "
-	const notNamed = "the recording does not name the processes of 26 sockets (?)"
+	const notNamed = "the recording does not name the processes of 22 sockets (?)"
 	for _, test := range []struct{ recording, arguments, want string }{
-		{"leaking-server", "--by process -w 30", "[OK] - ?: 26"},
+		{"leaking-server", "--by process -w 30", "[OK] - ?: 22, -: 4"},
 		{"leaking-server", "--by process -w 10", unknown + notNamed},
-		{"leaking-server", "--by process -w 5:", unknown + notNamed},
-		{"leaking-server", "--by process -w java=30", "[OK] - ?: 26, java: 0"},
+		{"leaking-server", "--by process -w 5:", "[WARNING] - -: 4 [WARNING], ?: 22"}, // hidden processes hold none of those,
+		{"leaking-server", "--by process -w java=30", "[OK] - ?: 22, -: 4, java: 0 to 22"},
 		{"leaking-server", "--by process -w java=5", unknown + notNamed},
-		{"leaking-server", "--by process -w ?=5", "[WARNING] - ?: 26 [WARNING]"},
+		{"leaking-server", "--by process -w ?=5", "[WARNING] - ?: 22 [WARNING], -: 4"},
 		{"leaking-server", "--process java", "[UNKNOWN] - --process cannot be applied: " + notNamed},
-		{"leaking-server", "--process !java", "[UNKNOWN] - --process cannot be applied: " + notNamed},
-		{"leaking-server", "--process java -c total=26 --by type", "[OK] - tcp: 0 to 18, tcp6: 0 to 6, udp: 0 to 2, total: 0 to 26"},
-		{"leaking-server", "--process java -c total=25", unknown + notNamed},
-		{"leaking-server", "--user 101", "[OK] - udp NONE: 2, tcp TIME WAIT: 0 to 4"},
-		{"leaking-server", "--user 101 -w tcp_time_wait=3", unknown + "the users of 4 sockets are not known from this source"},
-		{"small-server", "--user 1000", "[UNKNOWN] - --user cannot be applied: the users of 59 sockets are not known from this source"},
+		{"leaking-server", "--process !java", "[OK] - tcp TIME WAIT: 4, tcp CLOSE WAIT: 0 to 8, tcp ESTABLISHED: 0 to 5, tcp LISTEN: 0 to 1, tcp6 ESTABLISHED: 0 to 5, tcp6 LISTEN: 0 to 1, udp NONE: 0 to 2"},
+		{"leaking-server", "--process java -c total=22 --by type", "[OK] - tcp: 0 to 14, tcp6: 0 to 6, udp: 0 to 2, total: 0 to 22"},
+		{"leaking-server", "--process java -c total=21", unknown + notNamed},
+		{"leaking-server", "--user 101", "[OK] - udp NONE: 2"},
+		{"leaking-server", "--user 101 -w tcp_time_wait=3", "[OK] - udp NONE: 2, tcp TIME WAIT: 0"},
+		{"small-server", "--user 1000", "[UNKNOWN] - --user cannot be applied: the users of 58 sockets are not known from this source"},
 		{"small-server", "--local-port 443", "[UNKNOWN] - --local-port cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
 		{"small-server", "--local-port !443", "[UNKNOWN] - --local-port cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
 		{"small-server", "--local-address 10.0.0.0/8", "[UNKNOWN] - --local-address cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},

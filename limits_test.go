@@ -1,135 +1,148 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 )
 
-func TestEphemeralPortsLessTheReservedOnes(t *testing.T) {
-	for _, test := range []struct {
-		limits, reserved string
-		size             int
-		has, hasNot      uint32
-		message          string
-	}{
-		{"32768\t60999", "", 28232, 32768, 32767, ""},
-		{"40000 40099", "40010-40019", 90, 40020, 40010, ""},
-		{"40000 40099", "1-39999,40000,40050-40060,50000", 88, 40001, 40000, ""},
-		{"1 65535", "", 65535, 65535, 0, ""},
-		{"40000", "", 1, 40000, 40001, ""},
-		{"", "", 0, 0, 0, `net.ipv4.ip_local_port_range is no range: ""`},
-		{"40000 many", "", 0, 0, 0, `net.ipv4.ip_local_port_range is no range: "40000 many"`},
-		{"50000 40000", "", 0, 0, 0, `net.ipv4.ip_local_port_range is no range: "50000 40000"`},
-		{"40000 40099", "40010-x", 0, 0, 0, `net.ipv4.ip_local_reserved_ports is no list of ports: "40010-x"`},
-		{"40000 40099", "1-65535", 0, 0, 0, "net.ipv4.ip_local_port_range and net.ipv4.ip_local_reserved_ports leave no ephemeral ports"},
-	} {
-		space, err := parsePortSpace(test.limits, test.reserved)
-		if test.message != "" {
-			if err == nil || err.Error() != test.message {
-				t.Errorf("%q, %q: got %v", test.limits, test.reserved, err)
-			}
-			continue
-		}
-		if err != nil || space.size() != test.size || !space.has(test.has) || space.has(test.hasNot) {
-			t.Errorf("%q, %q: got %d, %v", test.limits, test.reserved, space.size(), err)
+// withLimits returns a configuration with thresholds that may name limits, which
+// only the flags of a live Linux system may.
+func withLimits(t *testing.T, warning, critical string) *Config {
+	t.Helper()
+	config := configOf(t)
+	for _, level := range []struct {
+		text string
+		into *Thresholds
+	}{{warning, &config.Levels.warning}, {critical, &config.Levels.critical}} {
+		var err error
+		*level.into, err = parseThresholds(splitLists([]string{level.text}), config.Levels.by, func(name groupName) (groupName, error) { return name, nil })
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
+	return config
 }
 
-// judgedPorts returns the text and the performance data of the limit.
-func judgedPorts(t *testing.T, ports ephemeralPorts, from made, ranges string) string {
+// judgedLimit returns the first line for a limit alone, without the groups.
+func judgedLimit(t *testing.T, one limit, from made, warning string) string {
 	t.Helper()
-	warning, err := parseThresholds([]string{ephemeralGroup + "=" + ranges}, grouping{byType}, func(string, string) error { return nil })
-	if err != nil {
-		t.Fatal(err)
+	config := withLimits(t, one.row().name+"="+warning, "")
+	var used counter
+	if users := one.tally(); users != nil {
+		used = newCounter([]*tally{users})
+		if err := from.read(used); err != nil {
+			t.Fatal(err)
+		}
 	}
-	counted := newCounter([]*tally{ports.tally()})
-	if err := from.read(counted); err != nil {
-		t.Fatal(err)
-	}
-	config := &Config{Levels: levels{by: grouping{byType}, warning: warning}}
-	_, output := report(config.Levels.judge(&counts{}, []limit{ports}, counted), nil, config)
+	_, output := report(config.Levels.judge(&counts{}, []limit{one}, used), nil, config)
 	return strings.TrimSuffix(output, "\n")
 }
 
-func TestEphemeralPortsTowardsTheFullestPeer(t *testing.T) {
-	ports := ephemeralPorts{spaces: map[uint64]portSpace{0: {portRange: portRange{40000, 40099}, reserved: []portRange{{40010, 40019}}}}}
-	to := func(number int, status, local, peer string) (lines []string) {
-		for i := range number {
-			lines = append(lines, fmt.Sprintf("tcp %s - - %s:%d %s", status, local, 40020+i, peer))
+// The limits of a host on which nothing has run out.
+var healthyLimits = []limit{
+	ephemeralPorts{0: {portRange: portRange{32768, 60999}}}, backlogs{0: {}},
+	quota{limitRow: limitConntrack, used: 113000, size: 262144}, quota{limitRow: limitOrphans, used: 1, size: 262144},
+	quota{limitRow: limitMemory, used: 280 << 20, size: 2.2 * (1 << 30), unit: "bytes"}, quota{limitRow: limitFiles, used: 1200, size: 9.2e18},
+}
+
+func TestLimitsAreJudgedTogetherAndByTheirNames(t *testing.T) {
+	full := func(kind limitRow) []limit {
+		limits := make([]limit, len(healthyLimits))
+		copy(limits, healthyLimits)
+		for i, one := range limits {
+			if one.row() == kind {
+				limits[i] = quota{limitRow: kind, used: 96, size: 100}
+			}
 		}
-		return lines
+		return limits
 	}
-	database := to(75, "ESTABLISHED", "127.0.0.1", "127.0.0.1:5432")
-	for _, test := range []struct {
-		name    string
-		sockets []string
-		want    string
+	buckets := quota{limitRow: limitTimeWait, used: 99, size: 100}
+	tests := []struct {
+		name, warning, critical string
+		limits                  []limit
+		text                    string
 	}{
-		{"unused", nil, "[OK] - ephemeral ports: 0% of 90|ephemeral_ports=0%;80;;0;100"},
-		{
-			"80 percent", database[:72],
-			"[OK] - ephemeral ports: 80% of 90 to 127.0.0.1:5432|ephemeral_ports=80%;80;;0;100",
-		},
-		{
-			"fewer to another peer and from another address do not matter",
-			append(append(to(10, "ESTABLISHED", "127.0.0.1", "127.0.0.1:80"), to(10, "ESTABLISHED", "127.0.0.2", "127.0.0.1:5432")...), database...),
-			"[WARNING] - ephemeral ports: 83% of 90 to 127.0.0.1:5432 [WARNING]|ephemeral_ports=83.3%;80;;0;100",
-		},
-		{
-			"whatever keeps a port", append(to(30, "TIME_WAIT", "10.0.0.1", "10.0.0.5:80"), "tcp6 CLOSE_WAIT - - 10.0.0.1:40001 10.0.0.5:80", "tcp SYN_SENT - - 10.0.0.1:40002 10.0.0.5:80"),
-			"[OK] - ephemeral ports: 35% of 90 to 10.0.0.5:80|ephemeral_ports=35.6%;80;;0;100",
-		},
-		{
-			"what keeps none", []string{
-				"udp NONE - - 10.0.0.1:40001 10.0.0.5:80", "tcp LISTEN - - 10.0.0.1:40002", "tcp SYN_RECV - - 10.0.0.1:40003 10.0.0.5:80",
-				"tcp CLOSE - - 10.0.0.1:40004 10.0.0.5:80", "tcp ESTABLISHED - - 10.0.0.1:40010 10.0.0.5:80", "tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.5:40001",
-			},
-			"[OK] - ephemeral ports: 0% of 90|ephemeral_ports=0%;80;;0;100",
-		},
-		{
-			"as many, by the name of the peer", []string{"tcp CLOSING - - 10.0.0.1:40002 10.0.0.7:80", "tcp CLOSING - - 10.0.0.1:40001 10.0.0.5:80"},
-			"[OK] - ephemeral ports: 1% of 90 to 10.0.0.5:80|ephemeral_ports=1.1%;80;;0;100",
-		},
-	} {
-		if got := judgedPorts(t, ports, socketsOf(test.sockets...), "80"); got != test.want {
-			t.Errorf("%s: got  %s\nwant %s", test.name, got, test.want)
-		}
+		{"all is well", "limits=80", "limits=95", healthyLimits, "limits: 43% (connection tracking)"},
+		{"a percent sign", "limits=80%", "Limits=@95%:100%", healthyLimits, "limits: 43% (connection tracking)"},
+		{"only those in violation", "limits=40", "limits=95", healthyLimits, "connection tracking: 43% of 262144 [WARNING]"},
+		{"several in violation", "limits=10", "limits=40", healthyLimits, "connection tracking: 43% of 262144 [CRITICAL], TCP memory: 12% of 2.2 GiB [WARNING]"},
+		{"the worst", "limits=80", "limits=95", full(limitOrphans), "orphans: 96% of 100 [CRITICAL]"},
+		{"a name of its own goes first", "limits=40,conntrack=60", "", healthyLimits, "connection tracking: 43% of 262144, limits: 12% (TCP memory)"},
+		{"a name of its own, at the other level", "limits=80", "conntrack=40", healthyLimits, "connection tracking: 43% of 262144 [CRITICAL], limits: 12% (TCP memory)"},
+		{"none for it at this level", "conntrack=90", "limits=40", healthyLimits, "connection tracking: 43% of 262144 [CRITICAL], limits: 12% (TCP memory)"},
+		{"named alone", "memory=80", "", healthyLimits[4:5], "TCP memory: 12% of 2.2 GiB"},
+		{"one decimal below one percent", "orphans=80", "", []limit{quota{limitRow: limitOrphans, used: 900, size: 100000}}, "orphans: 0.9% of 100000"},
+		{"the fullest is below one percent", "limits=80", "", []limit{quota{limitRow: limitOrphans, used: 3, size: 1000}, quota{limitRow: limitFiles, used: 1, size: 1000}}, "limits: 0.3% (orphans)"},
+		{"rounded to nothing", "orphans=80", "", []limit{quota{limitRow: limitOrphans, used: 4, size: 10000}}, "orphans: 0% of 10000"},
+		{"never above 100 percent", "orphans=80", "", []limit{quota{limitRow: limitOrphans, used: 300, size: 100}}, "orphans: 100% of 100 [WARNING]"},
+		{"judged as it is shown", "orphans=0.5", "orphans=0.9", []limit{quota{limitRow: limitOrphans, used: 9, size: 1000}}, "orphans: 0.9% of 1000 [WARNING]"},
+		{"in a namespace", "conntrack=80", "", []limit{quota{limitRow: limitConntrack, used: 83, size: 100, where: " in web"}}, "connection tracking: 83% of 100 in web [WARNING]"},
+		{"small memory", "memory=80", "", []limit{quota{limitRow: limitMemory, used: 1 << 20, size: 100 << 20, unit: "bytes"}}, "TCP memory: 1% of 100.0 MiB"},
+
+		// What a host does not have.
+		{"named by itself", "conntrack=80", "", []limit{quota{limitRow: limitConntrack}}, "connection tracking: not in use"},
+		{"one of the limits", "limits=80", "", []limit{quota{limitRow: limitConntrack}, healthyLimits[3]}, "limits: 0% (orphans)"},
+		{"a range that alerts on 0", "conntrack=1:", "", []limit{quota{limitRow: limitConntrack}}, "connection tracking: not in use"},
+
+		// Behind the limit of TIME_WAIT nothing fails.
+		{"not one of the limits", "limits=80,timewait=100", "", []limit{healthyLimits[3], buckets}, "TIME WAIT buckets: 99% of 100, limits: 0% (orphans)"},
+		{"only named", "timewait=80", "", []limit{buckets}, "TIME WAIT buckets: 99% of 100 [WARNING]"},
 	}
-	accepted := socket("tcp ESTABLISHED - - 10.0.0.1:40050 10.0.0.5:50000") // by a service with a port of the range
-	accepted.Direction = directionIn
-	if got := judgedPorts(t, ports, made{accepted}, "80"); got != "[OK] - ephemeral ports: 0% of 90|ephemeral_ports=0%;80;;0;100" {
-		t.Errorf("got %s", got)
+	for _, test := range tests {
+		output, _ := replyOf(t, withLimits(t, test.warning, test.critical), nil, test.limits...)
+		if textOf(output) != test.text {
+			t.Errorf("%s: got  %s\nwant %s", test.name, output, test.text)
+		}
 	}
 }
 
-// Of several network namespaces the one counts whose ports are used up the most.
-func TestFullestPortsOfSeveralNamespaces(t *testing.T) {
-	ports := ephemeralPorts{
-		spaces: map[uint64]portSpace{1: {portRange: portRange{40000, 40099}}, 2: {portRange: portRange{40000, 40009}}},
-		names:  map[uint64]string{1: "large", 2: "sm:all"},
+// All of them are in the performance data, in the order of the table, behind the
+// groups and in front of the total.
+func TestLimitsInPerformanceData(t *testing.T) {
+	all := append([]limit{}, healthyLimits[:5]...)
+	all = append(all, quota{limitRow: limitTimeWait, used: 1, size: 3}, healthyLimits[5])
+	from := socketsOf("2 tcp LISTEN web - 0.0.0.0:80 - backlog=9")
+	output, code := replyOf(t, withLimits(t, "limits=80,timewait=20:,total=5", "limits=95"), from, all...)
+	want := "[OK] - tcp LISTEN: 2, TIME WAIT buckets: 33% of 3, limits: 43% (connection tracking), total: 2|tcp_LISTEN=2;;;0 ephemeral_ports=0%;80;95;0;100 backlog=0%;80;95;0;100 " +
+		"conntrack=43.1%;80;95;0;100 orphans=0%;80;95;0;100 tcp_memory=12.4%;80;95;0;100 time_wait_buckets=33.3%;20:;;0;100 open_files=0%;80;95;0;100 total=2;5;;0\n"
+	if output != want || code != 0 {
+		t.Errorf("got  %d %swant %s", code, output, want)
 	}
-	portsIn := func(id uint64, number int) (from made) {
-		for i := range number {
-			s := socket(fmt.Sprintf("tcp ESTABLISHED - - 10.0.0.1:%d 10.0.0.5:80", 40000+i))
-			s.NetnsID = id
-			from = append(from, s)
-		}
-		return from
+	output, _ = replyOf(t, withLimits(t, "limits=80", ""), nil, quota{limitRow: limitConntrack}, healthyLimits[3])
+	if want := "[OK] - limits: 0% (orphans)|orphans=0%;80;;0;100\n"; output != want {
+		t.Errorf("got  %swant %s", output, want)
 	}
-	for _, test := range []struct {
-		from made
-		want string
-	}{
-		{nil, "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"},
-		{portsIn(1, 30), "[OK] - ephemeral ports: 30% of 100 to 10.0.0.5:80 in large|ephemeral_ports=30%;70;;0;100"},
-		{append(portsIn(1, 60), portsIn(2, 8)...), "[WARNING] - ephemeral ports: 80% of 10 to 10.0.0.5:80 in sm_all [WARNING]|ephemeral_ports=80%;70;;0;100"},
-		{append(portsIn(1, 90), portsIn(2, 8)...), "[WARNING] - ephemeral ports: 90% of 100 to 10.0.0.5:80 in large [WARNING]|ephemeral_ports=90%;70;;0;100"},
-		{portsIn(3, 90), "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"}, // nothing is known of it
+}
+
+func TestOnlyLimitsThatAreAskedForAreRead(t *testing.T) {
+	for _, test := range []struct{ warning, critical, want string }{
+		{"10", "", ""},
+		{"tcp=5", "total=5", ""},
+		{"limits=80", "", "ephemeral backlog conntrack orphans memory files"}, // behind timewait nothing fails
+		{"ephemeral=80", "memory=90", "ephemeral memory"},
+		{"timewait=80", "", "timewait"},
+		{"limits=80", "timewait=90", "ephemeral backlog conntrack orphans memory timewait files"},
 	} {
-		if got := judgedPorts(t, ports, test.from, "70"); got != test.want {
-			t.Errorf("got  %s\nwant %s", got, test.want)
+		var got []string
+		for _, kind := range limitRows {
+			if withLimits(t, test.warning, test.critical).Levels.asksFor(kind) {
+				got = append(got, kind.name)
+			}
 		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("-w %s -c %s: got %v", test.warning, test.critical, got)
+		}
+	}
+}
+
+func TestLimitsAreAboutAllSockets(t *testing.T) {
+	if thisSystem != "linux" {
+		t.Skip("other systems have no limits")
+	}
+	from := made(socketsOf("tcp ESTABLISHED java[7] - 10.0.0.1:40000 10.0.0.5:80", "udp NONE dns"))
+	config := configOf(t, "--conn-type", "tcp", "--process", "dns", "--min-idle", "1h", "-w", "ephemeral=5,total=0", "--no-details")
+	output, _ := replyOf(t, config, from, ephemeralPorts{0: {portRange: portRange{40000, 40009}}})
+	if want := "ephemeral ports: 10% of 10 to 10.0.0.5:80 [WARNING], total: 0"; textOf(output) != want {
+		t.Errorf("got %s", output)
 	}
 }

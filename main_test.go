@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,10 +105,14 @@ func (m made) dumps(context.Context, []*tally) []dump {
 	return []dump{{name: "tcp", sources: []source{{"the test", m.read}}}}
 }
 
+// read counts the sockets, each network namespace by itself.
 func (m made) read(to counter) error {
+	byNamespace := map[uint64][]Socket{}
 	for _, each := range m {
-		one := *each
-		to.add(&one)
+		byNamespace[each.NetnsID] = append(byNamespace[each.NetnsID], *each)
+	}
+	for _, id := range slices.Sorted(maps.Keys(byNamespace)) {
+		orientAll(byNamespace[id], func(s *Socket) bool { return s.Process != nothing }, to)
 	}
 	return nil
 }
@@ -114,21 +120,16 @@ func (m made) read(to counter) error {
 // replyTo is reply for a host that has the sockets.
 func replyTo(t testing.TB, from made, arguments ...string) (output string, code int) {
 	t.Helper()
-	config := configOf(t, arguments...)
-	spots := config.blindSpots()
-	tallies := append([]*tally{config.Question.tally(config.Levels.by)}, config.tallyHidden(spots)...)
-	found, err := count(from.dumps(t.Context(), tallies), tallies...)
+	return replyOf(t, configOf(t, arguments...), from)
+}
+
+// replyOf is replyTo for any configuration, and with limits.
+func replyOf(t testing.TB, config *Config, from made, limits ...limit) (output string, code int) {
+	t.Helper()
+	state, output, err := checkSockets(t.Context(), config, from, limits)
 	if err != nil {
-		t.Fatal(err)
-	}
-	for i, spot := range spots {
-		spot.sockets, _ = found.counts[1+i].sum()
-	}
-	r := config.Levels.judge(found.counts[0], nil, nil)
-	if err := spots.check(config, r); err != nil {
 		return errorText(err), int(check.Unknown)
 	}
-	state, output := report(r, append(details(t.Context(), from, config, r), notes(config, found, spots, "1 ms")...), config)
 	return output, int(state)
 }
 
@@ -173,7 +174,7 @@ func TestOutputAndExitCode(t *testing.T) {
 		},
 		{
 			"nothing found", "--test testdata/small-server.json --conn-type=tcp6 --conn-status=established --conn-status=closing --warning=30:40",
-			`[OK] - No connections of type "tcp6" in status "established,closing" found.`, 0,
+			`[OK] - No connections of type "tcp6" in status "established,closing" found.` + "\n0 sockets are not judged: name the group (tcp_listen=1:) or use --zero", 0,
 		},
 		{
 			"nothing found, always ok", "--test testdata/empty.json --always-ok",
@@ -200,7 +201,7 @@ func TestOutputAndExitCode(t *testing.T) {
 		{"the total of nothing", "--test testdata/empty.json -w total=1:", "[WARNING] - total: 0 [WARNING]|total=0;1:;;0", 1},
 		{
 			"groups without a socket", "--test testdata/small-server.json --zero --conn-type tcp6 --conn-status listen,established -w established=1:",
-			"[WARNING] - tcp6 LISTEN: 4, tcp6 ESTABLISHED: 0 [WARNING]|tcp6_LISTEN=4;;;0 tcp6_ESTABLISHED=0;1:;;0", 1,
+			"[WARNING] - tcp6 LISTEN: 4, tcp6 ESTABLISHED: 0 [WARNING]|tcp6_ESTABLISHED=0;1:;;0 tcp6_LISTEN=4;;;0", 1,
 		},
 		{
 			"always ok", "--test testdata/many-established.json --conn-status established -c 200 --always-ok",
@@ -269,12 +270,12 @@ func TestVerdictDoesNotWaitForDetails(t *testing.T) {
 		{"no time is left", "who holds the sockets cannot be told in time", made(socketsOf("tcp LISTEN")), time.Nanosecond},
 		{"the reader is stuck", "who holds the sockets cannot be told in time", faulty{}, 200 * time.Millisecond},
 		{"the reader panics", "who holds the sockets cannot be told: fault of the test", faulty{"of the test"}, time.Hour},
-		{"all is well", "tcp LISTEN held by: web[7] (www-data) 1", made(socketsOf("tcp LISTEN web[7] www-data")), time.Hour},
+		{"all is well", "tcp LISTEN held by: web (www-data) 1", made(socketsOf("tcp LISTEN web[7] www-data")), time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), test.limit)
 			defer cancel()
-			lines := details(ctx, test.from, config, r)
+			lines := blame(ctx, test.from, config, r)
 			if want := []string{test.message}; fmt.Sprint(lines) != fmt.Sprint(want) {
 				t.Errorf("got %q", lines)
 			}

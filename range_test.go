@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/NETWAYS/go-check"
@@ -35,6 +36,10 @@ func TestRangesAlertAsInTheCPlugins(t *testing.T) {
 		{"0", []float64{-1, 1}, []float64{0}},
 		{"1e3", []float64{-1, 1001}, []float64{0, 1000}},
 		{"+5:.5e1", []float64{4, 6}, []float64{5}},
+		{`\-1:5`, []float64{-2, 6}, []float64{-1, 5}}, // for parsers that take it for a flag
+		{`\@10:20`, []float64{10, 20}, []float64{9, 21}},
+		{" 10 : 20 ", []float64{9, 21}, []float64{10, 20}},
+		{"@ ~ : 10", []float64{-1e12, 10}, []float64{11}},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			threshold, err := parseRange(test.text)
@@ -62,7 +67,9 @@ func TestBadRangesAreRefused(t *testing.T) {
 		{"10x", `range "10x": "10x" is not a number`},
 		{"10:x", `range "10:x": "x" is not a number`},
 		{"x:10", `range "x:10": "x" is not a number`},
-		{"10 :20", `range "10 :20": "10 " is not a number`},
+		{"1 0:20", `range "1 0:20": "1 0" is not a number`},
+		{"/root:10", `range "/root:10": the shell has replaced the ~, put the range in quotes`},
+		{`@\10`, `range "@_10": "_10" is not a number`},
 		{"0x10", `range "0x10": "0x10" is not a number`},
 		{"1_000", `range "1_000": "1_000" is not a number`},
 		{"inf", `range "inf": "inf" is not a number`},
@@ -111,7 +118,16 @@ func FuzzRange(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := parseRange(text)
-		want, wantErr := parseGuidelineRange(text)
+		// A backslash in front and blanks around the numbers are taken besides.
+		plain := strings.Split(strings.TrimPrefix(text, `\`), ":")
+		for i, part := range plain {
+			inside := ""
+			if i == 0 && strings.HasPrefix(part, "@") {
+				inside, part = part[:1], part[1:]
+			}
+			plain[i] = inside + strings.TrimSpace(part)
+		}
+		want, wantErr := parseGuidelineRange(strings.Join(plain, ":"))
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("got %v, the guidelines say %v", err, wantErr)
 		}

@@ -96,15 +96,23 @@ func TestWhatARecordingHasOfASocket(t *testing.T) {
 	for _, test := range []struct{ element, want string }{
 		{
 			`{"family":10,"type":1,"localaddr":{"ip":"::ffff:10.0.0.1","port":80},"remoteaddr":{"ip":"fd00:0::1","port":443},"status":"Close-Wait","uids":[33,0],"pid":7}`,
-			"tcp6 CLOSE_WAIT ? 33 10.0.0.1 80 fd00::1 443 ?",
+			"tcp6 CLOSE_WAIT ? 33 10.0.0.1 80 fd00::1 443 ? ? ",
 		},
-		{`{"proto":"udp6","status":"ESTABLISHED"}`, "udp6 NONE ? ? ? ? ? ? ?"},
-		{`{"proto":"tcp","status":""}`, "tcp NONE ? ? ? ? ? ? ?"},
-		{`{"proto":"tcp","status":"NEW_STATE","uids":[-1]}`, "tcp NEW_STATE ? - ? ? ? ? ?"},
-		{`{"proto":"tcp","status":"?","pid":-1}`, "tcp _? - - ? ? ? ? ?"},
-		{`{"proto":"tcp","status":"LISTEN","localaddr":{"ip":"*","port":80},"remoteaddr":{"ip":"::","port":0}}`, "tcp LISTEN ? ? * 80 - - ?"},
-		{`{"proto":"tcp","status":"LISTEN","localaddr":{"ip":"","port":0},"remoteaddr":{"ip":"a|b:c","port":1}}`, "tcp LISTEN ? ? - 0 a_b_c 1 ?"},
-		{`{"family":28,"type":2,"localaddr":{"ip":"fe80::1%eth0","port":53}}`, "udp6 NONE ? ? fe80::1 53 ? ? ?"},
+		{`{"proto":"udp6","status":"ESTABLISHED"}`, "udp6 NONE ? ? ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":""}`, "tcp NONE ? ? ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"NEW_STATE","uids":[-1]}`, "tcp NEW_STATE ? - ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"?","pid":-1}`, "tcp _? - - ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"LISTEN","localaddr":{"ip":"*","port":80},"remoteaddr":{"ip":"::","port":0}}`, "tcp LISTEN ? ? * 80 - - ? ? "},
+		{`{"proto":"tcp","status":"LISTEN","localaddr":{"ip":"","port":0},"remoteaddr":{"ip":"a|b:c","port":1}}`, "tcp LISTEN ? ? - 0 a_b_c 1 ? ? "},
+		{`{"family":28,"type":2,"localaddr":{"ip":"fe80::1%eth0","port":53}}`, "udp6 NONE ? ? fe80::1 53 ? ? ? ? "},
+		{`{"proto":"tcp","status":"LISTEN","unit":"nginx.service","pid":7}`, "tcp LISTEN ? ? ? ? ? ? ? nginx.service "},
+		{`{"proto":"tcp","status":"LISTEN","unit":"-","pid":7}`, "tcp LISTEN ? ? ? ? ? ? ? - "},
+		{`{"proto":"tcp","status":"LISTEN","unit":"?","pid":7}`, "tcp LISTEN ? ? ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"LISTEN","unit":"","pid":7}`, "tcp LISTEN ? ? ? ? ? ? ? _ "},
+		{`{"proto":"tcp","status":"LISTEN","pid":0}`, "tcp LISTEN ? ? ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"TIME_WAIT","pid":0,"uids":[]}`, "tcp TIME_WAIT - - ? ? ? ? ? ? "}, // no process holds these
+		{`{"proto":"tcp","status":"SYN_RECV"}`, "tcp SYN_RECV - - ? ? ? ? ? ? "},
+		{`{"proto":"tcp","status":"TIME_WAIT","pid":7,"uids":[33]}`, "tcp TIME_WAIT ? 33 ? ? ? ? ? ? "},
 		{`{"family":1,"type":1}`, ""},
 	} {
 		s, err := parseRecorded([]byte(test.element))
@@ -114,6 +122,26 @@ func TestWhatARecordingHasOfASocket(t *testing.T) {
 		}
 		if err != nil || got != test.want {
 			t.Errorf("%s: got  %s, %v\nwant %s", test.element, got, err, test.want)
+		}
+	}
+}
+
+// A recording has units only where somebody has added them, and directions as far
+// as it has addresses.
+func TestUnitsAndDirectionsOfARecording(t *testing.T) {
+	for _, test := range []struct{ arguments, text, values string }{
+		{
+			"--by unit", "?: 2, nginx.service: 2, tomcat9.service: 2, -: 1, docker-3f2a1bc0d9e8: 1, session-3.scope: 1, ssh.socket: 1",
+			"?=2 nginx.service=2 tomcat9.service=2 -=1 docker-3f2a1bc0d9e8=1 session-3.scope=1 ssh.socket=1",
+		},
+		{"--unit tomcat9.service,docker-* --by unit,status", "tomcat9.service CLOSE WAIT: 2, docker-3f2a1bc0d9e8 CLOSE WAIT: 1, ? NONE: 0 to 2", "tomcat9.service_CLOSE_WAIT=2 docker-3f2a1bc0d9e8_CLOSE_WAIT=1"},
+		{"--by unit,status --conn-type tcp -w tomcat9.service_close_wait=1 --no-details --top 1", "tomcat9.service CLOSE WAIT: 2 [WARNING] (+4 more: 4)", "tomcat9.service_CLOSE_WAIT=2"},
+		{"--by direction", "out: 4, in: 3, listen: 2, -: 1", "out=4 in=3 listen=2 -=1"},
+		{"--by direction,type --direction in,listen", "in tcp: 2, listen tcp: 1, in tcp6: 1, listen tcp6: 1", "in_tcp=2 listen_tcp=1 in_tcp6=1 listen_tcp6=1"},
+	} {
+		output, _ := reply(append(strings.Fields(test.arguments), "--test", "testdata/systemd-and-containers.json")...)
+		if textOf(output) != test.text || valuesOf(output) != test.values {
+			t.Errorf("%s: got  %swant %s|%s", test.arguments, output, test.text, test.values)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,8 +14,7 @@ import (
 // The forms of an item in a first line. What others have chosen has nothing in
 // it that could end an item or begin another one.
 var (
-	groupItem = regexp.MustCompile(`^[^,;=|'"` + "`" + `<>&\\{}$]+: ([0-9]+)(?: to [0-9]+)?( \[(?:WARNING|CRITICAL)\])?( \(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\))?$`)
-	portsItem = regexp.MustCompile(`^ephemeral ports: ([0-9]+)% of [0-9]+( to [0-9a-f:.\[\]]+:[0-9]+)?( in [^,;=|'"` + "`" + `<>&\\{}$\[\]]+)?( \[(?:WARNING|CRITICAL)\])?$`)
+	groupItem = regexp.MustCompile(`^[^,;=|'"` + "`" + `<>&\\{}$]+: ([0-9]+)(?: to [0-9]+)?( \[(?:WARNING|CRITICAL)\](?: \([^,;=|'"` + "`" + `<>&\\{}$]+ [0-9]+\))?)?( \(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\))?$`)
 	uncertain = regexp.MustCompile(`: [0-9]+ to [0-9]+(?: |$)`)
 	restItem  = regexp.MustCompile(`^\(\+[0-9]+ more: [0-9]+(?: to [0-9]+)?\)$`)
 	firstPart = regexp.MustCompile(`^\[(OK|WARNING|CRITICAL|UNKNOWN)\] - `)
@@ -67,7 +67,8 @@ func harmless(output string) ([]metric, error) {
 }
 
 // matchItems returns an error where the items of the first line are not those
-// of the performance data, in its order and with its values.
+// of the performance data, in its order and with its values. Only with --zero
+// has it an order of its own.
 func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 	text = strings.TrimSuffix(text, " (always ok)")
 	if strings.HasPrefix(text, "No connections of type ") {
@@ -78,10 +79,7 @@ func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 		if text == "" || restItem.MatchString(part) {
 			continue
 		}
-		value := portsItem.FindStringSubmatch(part)
-		if value == nil {
-			value = groupItem.FindStringSubmatch(part)
-		}
+		value := groupItem.FindStringSubmatch(part)
 		switch {
 		case value == nil:
 			return fmt.Errorf("%.300q is no item in %.300q", part, text)
@@ -90,12 +88,15 @@ func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 		case len(metrics) == 0:
 			return fmt.Errorf("%.300q has no performance data", part)
 		}
-		m := metrics[0]
-		if strconv.Itoa(int(m.value)) != value[1] || labels[m.label] {
+		isItem := func(m metric) bool { return strconv.Itoa(int(m.value)) == value[1] }
+		isPlain := func(m metric) bool { return strings.ReplaceAll(m.label, "_", " ") == strings.Split(part, ":")[0] }
+		index := max(0, slices.IndexFunc(metrics, func(m metric) bool { return isItem(m) && isPlain(m) }))
+		m := metrics[index]
+		if !isItem(m) || labels[m.label] {
 			return fmt.Errorf("%.300q has the performance data %.300q %g", part, m.label, m.value)
 		}
 		labels[m.label] = true
-		metrics = metrics[1:]
+		metrics = slices.Delete(slices.Clone(metrics), index, index+1)
 	}
 	if len(metrics) > 0 {
 		return fmt.Errorf("performance data without an item: %s", metricsText(metrics))
@@ -147,6 +148,40 @@ func TestGroupsThatAreShown(t *testing.T) {
 	}
 }
 
+// PNP4Nagios stores performance data by position: with --zero each value has one
+// of its own, however many sockets there are.
+func TestZeroKeepsThePerformanceDataInOneOrder(t *testing.T) {
+	hosts := []made{
+		nil, socketsOf("9 udp6 NONE", "tcp LISTEN", "3 tcp6 CLOSE_WAIT"), socketsOf("9 tcp LISTEN", "2 udp6 NONE", "5 tcp6 TIME_WAIT", "tcp CLOSE"),
+	}
+	labelsOf := func(output string) string {
+		return regexp.MustCompile(`=[0-9]+`).ReplaceAllString(valuesOf(output), "")
+	}
+	for arguments, want := range map[string]string{
+		"--conn-type tcp,udp6 --conn-status listen,close,none":                     "tcp_CLOSE tcp_LISTEN udp6_NONE",
+		"--conn-type tcp --conn-status listen,close -w total=99,listen=50 -c 9999": "tcp_CLOSE tcp_LISTEN total",
+		"--by type":                             "tcp tcp6 udp udp6",
+		"--by status --conn-status listen,none": "LISTEN NONE",
+		"--by status,type --conn-status listen": "LISTEN_tcp LISTEN_tcp6",
+	} {
+		for i, from := range hosts {
+			output, _ := replyTo(t, from, append(strings.Fields(arguments), "--zero")...)
+			if got := labelsOf(output); got != want {
+				t.Errorf("%s, host %d: got %s", arguments, i, got)
+			}
+		}
+	}
+	output, _ := replyTo(t, hosts[2], "--zero", "--conn-type", "tcp,udp6", "--conn-status", "listen,close,none")
+	if want := "tcp LISTEN: 9, udp6 NONE: 2, tcp CLOSE: 1"; textOf(output) != want { // the text begins with most
+		t.Errorf("got %s", output)
+	}
+	all, _ := replyTo(t, hosts[1], "--zero")
+	again, _ := replyTo(t, hosts[2], "--zero")
+	if labels := labelsOf(all); labels != labelsOf(again) || len(strings.Fields(labels)) != len((&Question{}).kinds(statusesOf(thisSystem))) {
+		t.Errorf("got  %s\nand  %s", labels, labelsOf(again))
+	}
+}
+
 // The text names all that was asked for, as it was typed.
 func TestNothingFoundNamesWhatWasAskedFor(t *testing.T) {
 	for _, test := range []struct{ arguments, text string }{
@@ -163,10 +198,33 @@ func TestNothingFoundNamesWhatWasAskedFor(t *testing.T) {
 			"--remote-address 10.0.0.0/8 --remote-address !10.1.0.0/16 --local-port 8000-8100,!8080",
 			`No connections of type "all" in status "all" with --local-port 8000-8100,!8080 and --remote-address 10.0.0.0/8,!10.1.0.0/16 found.`,
 		},
-		{"--process a<b>|c=1", `No connections of type "all" in status "all" with --process a_b__c=1 found.`},
+		{"--process not:java --local-port !22", `No connections of type "all" in status "all" with --process not:java and --local-port !22 found.`},
+		{"--direction in,out --user 0", `No connections of type "all" in status "all" with --user 0 and --direction in,out found.`},
+		{"--min-idle 5m --local-port 22", `No connections of type "all" in status "all" with --local-port 22 and --min-idle 5m found.`},
+		{"--process a<b>|c=1", `No connections of type "all" in status "all" with --process a‹b›_c=1 found.`},
 	} {
+		if strings.Contains(test.arguments, "--min-idle") && thisSystem != "linux" {
+			continue
+		}
 		if output, code := replyTo(t, nil, strings.Fields(test.arguments)...); code != 0 || output != "[OK] - "+test.text+"\n" {
 			t.Errorf("%s: got %d %s", test.arguments, code, output)
+		}
+	}
+}
+
+// Where CRITICAL holds for all that WARNING holds for, one of them is a mistake.
+func TestWarningThatIsNeverReachedIsTold(t *testing.T) {
+	const note = "WARNING is never reached: the range of CRITICAL lies within that of WARNING"
+	for arguments, mustTell := range map[string]bool{
+		"-w 10 -c 5": true, "-w 10 -c 10": true, "-w 5:20 -c 6:19": true, "-w 5: -c 10:": true, "-w ~:10 -c 5": true,
+		"-w 5 -c 10": false, "-w 10: -c 5:": false, "-w 5:20 -c 4:19": false, "-w @10:20 -c 5": false, "-w 10 -c @5": false, "-w 10": false, "-c 5": false, "-w tcp=10 -c tcp=5": false, "-w 5 -c ~:5": false,
+	} {
+		output, _ := replyTo(t, socketsOf("tcp LISTEN"), append(strings.Fields(arguments), "-v", "--no-details")...)
+		if strings.Contains(output, note) != mustTell {
+			t.Errorf("%s: got %s", arguments, output)
+		}
+		if output, _ = replyTo(t, socketsOf("tcp LISTEN"), strings.Fields(arguments)...); strings.Contains(output, note) {
+			t.Errorf("%s: told without being asked: %s", arguments, output)
 		}
 	}
 }
@@ -178,14 +236,19 @@ func TestNotesSayHowItWasRead(t *testing.T) {
 	refused := failure{"tcp6", sourceNetlink, fmt.Errorf("no luck")}
 	found.failures = []failure{refused, refused, {"udp", sourceNetlink, fmt.Errorf("no more")}}
 	for _, test := range []struct{ arguments, want string }{
-		{"", "not all was read from netlink: gopsutil leaves out sockets that look alike (--verbose says why)"},
+		{"", ""},
+		{"--source gopsutil", "gopsutil is for comparing: " + gopsutilLacks(thisSystem)},
 		{"-v", "1 sockets counted, read from netlink and gopsutil in 2 ms (netlink tcp6: no luck; netlink udp: no more)"},
 	} {
 		if got := strings.Join(notes(configOf(t, strings.Fields(test.arguments)...), found, nil, "2 ms"), "\n"); got != test.want {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
 	}
-	found.failures, found.sources = nil, nil
+	found.failures, found.sources = nil, []string{sourceNetlink, sourceTotals}
+	if got, want := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")), "[1 sockets counted, read from "+sourceTotals+" in 2 ms]"; got != want {
+		t.Errorf("got %s", got)
+	}
+	found.sources = nil
 	if got := notes(configOf(t), found, nil, "2 ms"); got != nil {
 		t.Errorf("got %q", got)
 	}

@@ -39,7 +39,7 @@ func TestTextsFromOutsideAreMadeHarmless(t *testing.T) {
 		{" a ", `" a "`, " a ", "a"},
 		{"kworker/0:1", `"kworker/0:1"`, "kworker/0:1", "kworker/0_1"},
 		{"[a=1];$b", `"[a=1];$b"`, "_a_1___b", "_a_1___b"},
-		{"a|<b>&\"c\"\\`", `"a__b___c___"`, "a__b___c___", "a__b___c___"},
+		{"a|<b>&\"c\"`", `"a_‹b›__c__"`, "a__b___c__", "a__b___c__"},
 		{"it's {x}, y", `"it's {x}, y"`, "it_s _x__ y", "it_s _x__ y"},
 		{"a\r\n\tb\x1b[31m\x00", `"a___b_[31m_"`, "a___b__31m_", "a___b__31m_"},
 		{"\u202egnp\u200b\xff", `"_gnp__"`, "_gnp__", "_gnp__"},
@@ -68,6 +68,18 @@ func TestTextsFromOutsideAreMadeHarmless(t *testing.T) {
 		if got := givenName(text); got != want {
 			t.Errorf("%q as a value: got %q", text, got)
 		}
+	}
+}
+
+// Names of users on Windows have a backslash, which is harmful elsewhere.
+func TestBackslashesAreShownOnWindowsOnly(t *testing.T) {
+	for system, want := range map[string]string{"windows": `CORP\anna`, "linux": "CORP_anna", "freebsd": "CORP_anna"} {
+		if got := cleaned(`CORP\anna`, harmfulTyped(system)); got != want {
+			t.Errorf("%s: got %s", system, got)
+		}
+	}
+	if got := printable(`CORP\anna`); got != "CORP_anna" {
+		t.Errorf("got %s", got)
 	}
 }
 

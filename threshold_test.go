@@ -50,16 +50,69 @@ func TestMostSpecificRangeApplies(t *testing.T) {
 	}
 }
 
+// Monitoring systems give an empty text for a variable that is not set.
+func TestEmptyThresholdIsNone(t *testing.T) {
+	for _, arguments := range [][]string{
+		{"--warning", "", "--critical="}, {"-w", "none", "-c", "None"}, {"-w=", "-c="}, {"--warning=", "--critical", "NONE"}, {"-w", " ", "-c", " none "},
+	} {
+		config := configOf(t, arguments...)
+		if len(config.Levels.warning)+len(config.Levels.critical) > 0 || config.Levels.isJudgedEmpty {
+			t.Errorf("%q: got %v, %v", arguments, config.Levels.warning, config.Levels.critical)
+		}
+	}
+	if output, code := reply("-w", "", "-c", "none", "--test", "testdata/empty.json"); code != 0 || linesOf(output) != "" {
+		t.Errorf("got %d %s", code, output)
+	}
+	for _, arguments := range [][]string{{"-w", "10,"}, {"-w", "none,5"}, {"-w", "total="}} {
+		if config, err := parseArguments(arguments); err == nil {
+			t.Errorf("%q is taken: %v", arguments, config.Levels.warning)
+		}
+	}
+}
+
+// What existing definitions contain, and group names as the output prints them.
+func TestSpellingsOfThresholds(t *testing.T) {
+	for _, test := range []struct{ typed, plain string }{
+		{`\-1:5`, "-1:5"},
+		{`tcp=\@10:20`, "tcp=@10:20"},
+		{" 10 : 20 ", "10:20"},
+		{"tcp CLOSE WAIT = 10", "tcp_close_wait=10"},
+		{"tcp4=5,ESTAB=6,tcp_listening=7", "tcp=5,established=6,tcp_listen=7"},
+		{"close-wait=5,FIN_WAIT_1=6", "close_wait=5,fin_wait1=6"},
+		{"a=1, b=2", ""},
+		{"tcp=1, udp=2", "tcp=1,udp=2"},
+	} {
+		config, err := parseArguments([]string{"-w", test.typed})
+		if test.plain == "" {
+			if err == nil {
+				t.Errorf("%q is taken", test.typed)
+			}
+			continue
+		}
+		if err != nil || describe(config) != describe(configOf(t, "-w", test.plain)) {
+			t.Errorf("%q: got %v", test.typed, err)
+		}
+	}
+	if thisSystem == "linux" {
+		for _, typed := range []string{"limits=80%", "Limits = 80 %", "limits=80"} {
+			config, err := parseArguments([]string{"-w", typed})
+			if err != nil || config.Levels.warning.first("limits") == nil || config.Levels.warning.first("limits").Upper != 80 {
+				t.Errorf("%q: got %v", typed, err)
+			}
+		}
+	}
+}
+
 func TestThresholdsOnARecording(t *testing.T) {
 	for _, test := range []struct{ arguments, text, values string }{
 		{
 			"--by local-port --conn-status established --top 1 -w 53=5,40001=10",
 			"443: 2, 40001: 1, 53: 0 (+7 more: 7)", "443=2 40001=1 53=0",
 		},
-		{"--by remote-address,remote-port --remote-port 443 -w [fd00::1]:443=2", "[fd00::1]:443: 3 [WARNING]", "fd00:0:0:0:0:0:0:1_443=3"},
+		{"--by remote-address,remote-port --remote-port 443 -w [fd00::1]:443=2", "[fd00::1]:443: 3 [WARNING]", "fd00-0-0-0-0-0-0-1_443=3"},
 		{
 			"--by remote-address,status --remote-port 443 -w [FD00::2]_close_wait=2,fd00::1_Established=5",
-			"fd00::1 ESTABLISHED: 3, fd00::2 CLOSE WAIT: 0", "fd00:0:0:0:0:0:0:1_ESTABLISHED=3 fd00:0:0:0:0:0:0:2_CLOSE_WAIT=0",
+			"fd00::1 ESTABLISHED: 3, fd00::2 CLOSE WAIT: 0", "fd00-0-0-0-0-0-0-1_ESTABLISHED=3 fd00-0-0-0-0-0-0-2_CLOSE_WAIT=0",
 		},
 		{
 			"--by status,type --conn-status listen,established -w tcp6=4,listen_tcp=2:",
@@ -102,8 +155,8 @@ func FuzzThresholds(f *testing.F) {
 		if mustBeHarmless(t, output, 5); code != 0 {
 			t.Errorf("got %d %s", code, output)
 		}
-		for _, key := range config.Levels.named {
-			if name := config.Levels.by.label(key); !strings.Contains(strings.ToLower(output), strings.ToLower(name)) && !strings.Contains(output, mark(key)) {
+		for _, named := range config.Levels.named {
+			if name := config.Levels.by.label(named.key); !strings.Contains(strings.ToLower(output), strings.ToLower(name)) && !strings.Contains(output, mark(named.key)) {
 				t.Errorf("%q is named and not reported: %s", name, output)
 			}
 		}
