@@ -182,25 +182,41 @@ func inNativeOrder(message []byte) []byte {
 // noProcesses is a /proc that has been looked through already, in vain.
 func noProcesses(t testing.TB) *host {
 	root := procfs(t.TempDir())
-	return &host{procfs: root, holders: &holders{procfs: root, walks: 2, pids: map[uint32]int32{}, names: map[int32]string{}}}
+	h := &host{procfs: root, holders: holdersUnder(root, debugLog{})}
+	h.holders.walks = 2
+	return h
 }
 
 // askingKernels returns what reads sockets for the tally from kernels that answer
 // in turn.
 func askingKernels(t testing.TB, proto string, asked *tally, kernels ...kernel) *sockDiag {
 	return &sockDiag{
-		pass:       &pass{host: noProcesses(t), ctx: t.Context(), fields: asked.fields},
-		socketType: proto,
-		states:     statesFor(proto, []*tally{asked}),
-		dial:       dialing(t, kernels...),
+		pass:    &pass{host: noProcesses(t), ctx: t.Context(), fields: asked.fields},
+		tallies: []*tally{asked},
+		types:   []string{proto},
+		dial:    dialing(t, kernels...),
 	}
+}
+
+// anyKernel is the manner that every kernel understands.
+var anyKernel = manners[len(manners)-1]
+
+// holdersUnder looks for the holders of sockets on a recorded host.
+func holdersUnder(root procfs, log debugLog) *holders {
+	h := &host{procfs: root}
+	return newHolders(root, log, h.userText)
+}
+
+// hold has a process hold the socket with the inode.
+func (h *holders) hold(inode uint32, pid int32, name string) {
+	h.first[inode], h.single[pid] = pid, owner{Process: name, Holders: []holder{{pid, name, "root"}}}
 }
 
 // countedBy returns how many sockets each key has when the sockets are read.
 func countedBy(t testing.TB, diag *sockDiag, asked *tally) map[string]int {
 	t.Helper()
 	found := newCounter([]*tally{asked})
-	if err := diag.read(found); err != nil {
+	if err := diag.read(found, anyKernel); err != nil {
 		t.Fatal(err)
 	}
 	known := map[string]int{}
@@ -226,5 +242,23 @@ func floods(bodies [][]byte, datagrams int, ready func(sockets int)) kernel {
 		all = append(all, netlinkMessage{kind: unix.NLMSG_DONE, flags: unix.NLM_F_MULTI, sequence: request.sequence, body: make([]byte, 4)}.bytes())
 		ready(datagrams * sockets)
 		return all
+	}
+}
+
+// lists answers as a kernel that has the sockets: with those in the states and of
+// the family that are asked for.
+func lists(sockets ...inetDiagMsg) kernel {
+	return func(request netlinkMessage) [][]byte {
+		family, states := request.body[0], binary.NativeEndian.Uint32(request.body[4:])
+		if request.kind == tcpDiagGetSock {
+			family, states = unix.AF_UNSPEC, binary.NativeEndian.Uint32(request.body[52:])
+		}
+		var bodies [][]byte
+		for _, s := range sockets {
+			if (family == unix.AF_UNSPEC || family == s.Family) && states&(1<<s.State) != 0 {
+				bodies = append(bodies, s.message())
+			}
+		}
+		return sends(bodies)(request)
 	}
 }

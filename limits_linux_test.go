@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -8,8 +9,8 @@ import (
 
 func TestSettings(t *testing.T) {
 	long := strings.Repeat("1,3,", 32<<10) + "5"
-	proc := procTree(t, map[string]string{"sys/net/a": "32768\t60999\n", "sys/net/empty": "", "sys/net/long": long + "\n"})
-	for name, want := range map[string]string{"net/a": "32768\t60999", "net/empty": "", "net/long": long} {
+	proc := procTree(t, map[string]string{"sys/net/a": "32768\t60999\n", "sys/net/empty": "", "sys/" + reservedPorts: long + "\n"})
+	for name, want := range map[string]string{"net/a": "32768\t60999", "net/empty": "", reservedPorts: long} {
 		if got, err := proc.setting(name); got != want || err != nil {
 			t.Errorf("%s: got %.100q, %v", name, got, err)
 		}
@@ -17,6 +18,16 @@ func TestSettings(t *testing.T) {
 	if _, err := proc.setting("net/none"); err == nil {
 		t.Error("a setting that is not there has a value")
 	}
+}
+
+// ephemeralPorts reads that limit alone.
+func (h *host) ephemeralPorts(t *testing.T) (ephemeralPorts, error) {
+	t.Helper()
+	all, err := h.limits(func(kind limitRow) bool { return kind == limitEphemeral })
+	if err != nil {
+		return nil, err
+	}
+	return all[0].(ephemeralPorts), nil
 }
 
 func TestEphemeralPortsAreReadFromTheSettings(t *testing.T) {
@@ -36,14 +47,14 @@ func TestEphemeralPortsAreReadFromTheSettings(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := host{procfs: procTree(t, test.files), spaces: []namespace{{name: "own"}}}
-			got, err := h.ephemeralPorts()
+			got, err := h.ephemeralPorts(t)
 			if test.message != "" {
 				if err == nil || !strings.HasPrefix(err.Error(), "the ephemeral ports are not known: ") || !strings.HasSuffix(err.Error(), test.message) {
 					t.Errorf("got %v", err)
 				}
 				return
 			}
-			if err != nil || got.spaces[0].size() != test.size || got.names[0] != "own" {
+			if err != nil || got[0].size() != test.size || got[0].name != "own" {
 				t.Errorf("got %v, %v", got, err)
 			}
 		})
@@ -52,11 +63,11 @@ func TestEphemeralPortsAreReadFromTheSettings(t *testing.T) {
 
 func TestEphemeralPortsOfANamespaceThatVanishedAreNotAsked(t *testing.T) {
 	h := host{procfs: "/proc", spaces: []namespace{{}, {inode: 1, paths: []string{"/run/netns/gone"}, mayVanish: true}}}
-	if got, err := h.ephemeralPorts(); err != nil || len(got.spaces) != 1 {
+	if got, err := h.ephemeralPorts(t); err != nil || len(got) != 1 {
 		t.Errorf("got %v, %v", got, err)
 	}
 	h.spaces[1].mayVanish = false
-	if got, err := h.ephemeralPorts(); err == nil {
+	if got, err := h.ephemeralPorts(t); err == nil {
 		t.Errorf("got %v", got)
 	}
 }
@@ -78,7 +89,7 @@ func FuzzPortSpace(f *testing.F) {
 			return
 		}
 		free := 0
-		for port, isReserved := range reservedPorts(t, text) {
+		for port, isReserved := range reservedIn(t, text) {
 			if space.has(uint32(port)) == (isReserved || port == 0) {
 				t.Errorf("%d: got %t", port, space.has(uint32(port)))
 			}
@@ -92,8 +103,8 @@ func FuzzPortSpace(f *testing.F) {
 	})
 }
 
-// reservedPorts reads net.ipv4.ip_local_reserved_ports, which must be right.
-func reservedPorts(t *testing.T, text string) (reserved [1 << 16]bool) {
+// reservedIn reads net.ipv4.ip_local_reserved_ports, which must be right.
+func reservedIn(t *testing.T, text string) (reserved [1 << 16]bool) {
 	t.Helper()
 	for part := range strings.SplitSeq(text, ",") {
 		if text == "" {
@@ -113,4 +124,66 @@ func reservedPorts(t *testing.T, text string) (reserved [1 << 16]bool) {
 		}
 	}
 	return reserved
+}
+
+func TestLimitsOfARecordedHost(t *testing.T) {
+	const sockstat = "thread-self/net/sockstat"
+	line := func(values string) string { return "sockets: used 300\nTCP: " + values + "\nUDP: inuse 4 mem 1\n" }
+	for _, test := range []struct {
+		kind  limitRow
+		files map[string]string
+		text  string
+		value float64
+		fails string // what an error ends in
+	}{
+		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count": "220000\n", "sys/net/netfilter/nf_conntrack_max": "262144\n"}, "connection tracking: 83% of 262144", 83.9, ""},
+		{limitConntrack, nil, "connection tracking: not in use", 0, ""},
+		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count/": ""}, "", 0, "sys/net/netfilter/nf_conntrack_count: is a directory"},
+		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count": "many\n"}, "", 0, `net/netfilter/nf_conntrack_count is no number: "many"`},
+		{limitOrphans, map[string]string{"sys/net/ipv4/tcp_max_orphans": "65536\n", sockstat: line("inuse 7 orphan 327 tw 2 alloc 9 mem 3")}, "orphans: 0.5% of 65536", 0.5, ""},
+		{limitOrphans, map[string]string{"sys/net/ipv4/tcp_max_orphans": "65536\n", sockstat: "TCP: inuse 7\n"}, "", 0, "thread-self/net/sockstat has no orphan in its line TCP:"},
+		{limitMemory, map[string]string{"sys/net/ipv4/tcp_mem": "100\t200\t400\n", sockstat: line("inuse 7 orphan 0 tw 2 alloc 9 mem 100")}, "TCP memory: 25% of 1.6 MiB", 25, ""},
+		{limitMemory, map[string]string{"sys/net/ipv4/tcp_mem": "100\t200\n"}, "", 0, "net/ipv4/tcp_mem has 2 numbers, not 3"},
+		{limitTimeWait, map[string]string{"sys/net/ipv4/tcp_max_tw_buckets": "1000\n", sockstat: line("inuse 7 orphan 0 tw 1001 alloc 9 mem 3")}, "TIME WAIT buckets: 100% of 1000", 100, ""},
+		{limitFiles, map[string]string{"sys/fs/file-nr": "9000\t1000\t10000\n"}, "open files: 80% of 10000", 80, ""},
+		{limitFiles, map[string]string{"sys/fs/file-nr": "9000\n"}, "", 0, "fs/file-nr has 1 numbers, not 3"},
+		{limitFiles, nil, "open files: not in use", 0, ""},
+	} {
+		t.Run(test.kind.name+" "+test.text+test.fails, func(t *testing.T) {
+			if os.Getpagesize() != 4096 && test.kind == limitMemory {
+				t.Skip("written for pages of 4 KiB")
+			}
+			h := host{procfs: procTree(t, test.files), spaces: []namespace{{}}}
+			all, err := h.limits(func(kind limitRow) bool { return kind == test.kind })
+			if test.fails != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), test.kind.title+" cannot be told: ") || !strings.HasSuffix(err.Error(), test.fails) {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil || len(all) != 1 {
+				t.Fatalf("got %v, %v", all, err)
+			}
+			if got := all[0].figure(nil); got.text != test.text || got.value != test.value || (got.label == "") != strings.HasSuffix(test.text, "not in use") {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestHalfOpenConnectionsAreLimitedWithoutCookies(t *testing.T) {
+	for name, test := range map[string]struct {
+		cookies, most string
+		want          int
+	}{
+		"with cookies":    {"1\n", "4096\n", 0},
+		"without":         {"0\n", "4096\n", 3073},
+		"without, of 128": {"0\n", "128\n", 97},
+		"not known":       {"", "128\n", 0},
+	} {
+		root := procTree(t, map[string]string{"sys/net/ipv4/tcp_syncookies": test.cookies, "sys/net/ipv4/tcp_max_syn_backlog": test.most})
+		if got := root.halfOpenMax(); got != test.want {
+			t.Errorf("%s: got %d", name, got)
+		}
+	}
 }

@@ -46,7 +46,7 @@ func TestManySocketsNeedLittleMemory(t *testing.T) {
 	}
 	memory := limited(t, "memory", map[string]string{"memory.limit_in_bytes": "16777216", "memory.max": "16777216"})
 	// The processes of the load are started as /proc/self/exe.
-	const held = "ESTABLISHED held by: exe["
+	const held = "ESTABLISHED held by: exe (root"
 	for _, test := range []struct {
 		arguments string
 		code      int
@@ -55,9 +55,9 @@ func TestManySocketsNeedLittleMemory(t *testing.T) {
 	}{
 		{"", 0, "tcp ESTABLISHED: 150000, tcp6 ESTABLISHED: 150000", nil},
 		{"--conn-status close_wait -w 10", 0, `No connections of type "all" in status "close_wait" found.`, nil},
-		{"-c total=20000", 2, "tcp ESTABLISHED: 150000, tcp6 ESTABLISHED: 150000, total: 300000 [CRITICAL]", []string{"total held by: exe[", "total peers: "}},
-		{"-w 149999 -c tcp6=20000", 2, "tcp ESTABLISHED: 150000 [WARNING], tcp6 ESTABLISHED: 150000 [CRITICAL]", []string{
-			"tcp6 " + held, "tcp6 ESTABLISHED peers: ", "tcp " + held, "tcp ESTABLISHED peers: ",
+		{"-c total=20000", 2, "tcp ESTABLISHED: 150000, tcp6 ESTABLISHED: 150000, total: 300000 [CRITICAL] (exe 300000)", []string{"total held by: exe (root", "total peers: ", "total idle: "}},
+		{"-w 149999 -c tcp6=20000", 2, "tcp ESTABLISHED: 150000 [WARNING], tcp6 ESTABLISHED: 150000 [CRITICAL] (exe 150000)", []string{
+			"tcp6 " + held, "tcp6 ESTABLISHED peers: ", "tcp6 ESTABLISHED idle: ", "tcp " + held, "tcp ESTABLISHED peers: ", "tcp ESTABLISHED idle: ",
 		}},
 		{"--by process", 0, "exe: 300000", nil},
 		{"--by user,status", 0, "root ESTABLISHED: 300000", nil},
@@ -95,7 +95,7 @@ func TestRunsLeaveNothingBehind(t *testing.T) {
 	}
 	calls := []call{
 		{"--by user", 0, "root: 14", 50},
-		{"-c tcp_established=5", 2, "tcp ESTABLISHED: 6 [CRITICAL], ", 20},
+		{"-c tcp_established=5", 2, "tcp ESTABLISHED: 6 [CRITICAL] (", 20},
 		{"--source gopsutil", 0, whole, 101},
 		{"--by netns,type --conn-type udp", 0, filepath.Base(os.Args[0]) + " udp: 1", 203},
 		{"--nonsense", 3, `unknown flag "--nonsense"`, 507},

@@ -21,7 +21,8 @@ func namespaceTree(t *testing.T, files map[string]string) namespaceFinder {
 	for _, letter := range []string{"a", "b"} {
 		addToTree(t, root, map[string]string{"spaces/" + letter + "/dev": "", "spaces/" + letter + "/net": ""})
 	}
-	return namespaceFinder{root, filepath.Join(string(root), "names")}
+	holding := holdersUnder(root, debugLog{})
+	return namespaceFinder{root, filepath.Join(string(root), "names"), func(pid int32) string { return holding.ofProcess(pid).Process }}
 }
 
 // in returns the files of a process in a recorded namespace.
@@ -56,7 +57,7 @@ func without(tree map[string]string, dropped ...string) map[string]string {
 // processes that stand for it.
 func (f namespaceFinder) texts(all map[uint64]*population) (texts []string) {
 	for _, p := range all {
-		text := f.name(p.oldest) + ":"
+		text := f.nameProcess(p.oldest) + ":"
 		slices.Sort(p.paths)
 		for _, path := range p.paths {
 			text += " " + strings.TrimSuffix(strings.TrimPrefix(path, string(f.procfs)+"/"), "/ns/net")
@@ -167,7 +168,7 @@ func TestAllNamespacesAreRefusedWhereNotAllAreSeen(t *testing.T) {
 }
 
 func TestNamespaceThatIsAskedFor(t *testing.T) {
-	f := namespaceTree(t, joined(in("a", "self", "test", "1"), in("a", "7", "web", "100"), in("b", "8", "database", "100"), map[string]string{
+	f := namespaceTree(t, joined(seesAll(t), in("a", "self", "test", "1"), in("a", "7", "web", "100"), in("b", "8", "database", "100"), map[string]string{
 		"names/stale": "", "names/ours": "-> /proc/self/ns/net",
 	}))
 	const missing = "there is no network namespace of this name, process id or path"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,47 +46,63 @@ func TestNamesOfProcesses(t *testing.T) {
 	const short = "very-long-proce" // what the kernel keeps of very-long-process
 	for _, test := range []struct {
 		name, comm, cmdline string
+		exe                 string
 		want                string
 	}{
-		{"short", "nginx\n", "/usr/sbin/other\x00", "nginx"},
-		{"cut, completed from the command line", short + "\n", "/opt/very-long-process\x00--flag\x00", "very-long-process"},
-		{"cut, without a path", short + "\n", "very-long-process\x00", "very-long-process"},
-		{"cut, and the command line says something else", short + "\n", "python3\x00very-long-process\x00", short},
-		{"cut, with nothing to complete it", short + "\n", "", short},
-		{"as long as it can be", "fifteen-letters\n", "/bin/fifteen-letters\x00", "fifteen-letters"},
-		{"a command line of megabytes", short + "\n", "/very-long-process" + strings.Repeat("x", 2<<20), "very-long-process" + strings.Repeat("x", 4<<10-len("/very-long-process"))},
-		{"with a line break", "a\nb\n", "", "a\nb"},
-		{"empty", "\n", "", "_"},
-		{"what stands for a hidden one", "?\n", "", "_?"},
-		{"what stands for none", "-\n", "", "_-"},
+		{"short", "nginx\n", "/usr/sbin/other\x00", "/usr/sbin/nginx-debug", "nginx"},
+		{"cut, completed from the command line", short + "\n", "/opt/very-long-process\x00--flag\x00", "", "very-long-process"},
+		{"cut, completed from the program", short + "\n", "/opt/very-long-process-of-others\x00", "/opt/very-long-process", "very-long-process"},
+		{"cut, and the program was replaced", short + "\n", "", "/opt/very-long-process (deleted)", "very-long-process (deleted)"},
+		{"cut, without a path", short + "\n", "very-long-process\x00", "", "very-long-process"},
+		{"cut, and the command line says something else", short + "\n", "python3\x00very-long-process\x00", "", short},
+		{"cut, with nothing to complete it", short + "\n", "", "", short},
+		{"as long as it can be", "fifteen-letters\n", "/bin/fifteen-letters\x00", "", "fifteen-letters"},
+		{"a command line of megabytes", short + "\n", "/very-long-process" + strings.Repeat("x", 2<<20), "", "very-long-process" + strings.Repeat("x", 4<<10-len("/very-long-process"))},
+		{"with a line break", "a\nb\n", "", "", "a\nb"},
+		{"empty", "\n", "", "", "_"},
+		{"what stands for a hidden one", "?\n", "", "", "_?"},
+		{"what stands for none", "-\n", "", "", "_-"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			proc := procTree(t, map[string]string{"7/comm": test.comm, "7/cmdline": test.cmdline})
-			if got := proc.name(7); got != test.want {
+			proc := procTree(t, map[string]string{"7/comm": test.comm, "7/cmdline": test.cmdline, "7/exe": "-> " + cmp.Or(test.exe, "/bin/sh")})
+			if got := nameUnder(proc); got != test.want {
 				t.Errorf("got %q", got)
 			}
 		})
 	}
-	if got := procTree(t, nil).name(7); got != hidden {
+	if got := nameUnder(procTree(t, nil)); got != hidden {
 		t.Errorf("of a process that has ended: got %q", got)
 	}
-	if got := procTree(t, map[string]string{"7/comm": short + "\n"}).name(7); got != short {
+	if got := nameUnder(procTree(t, map[string]string{"7/comm": short + "\n"})); got != short {
 		t.Errorf("without a command line: got %q", got)
 	}
 }
 
-// holdersOf looks through the processes once.
-func holdersOf(t *testing.T, proc procfs) *holders {
+// nameUnder returns the name of the process 7 on a recorded host.
+func nameUnder(root procfs) string { return holdersUnder(root, debugLog{}).name(7) }
+
+// looked returns the holders after one look through the processes.
+func looked(t *testing.T, root procfs) *holders {
 	t.Helper()
-	h := &holders{procfs: proc, pids: map[uint32]int32{}, names: map[int32]string{}}
+	h := holdersUnder(root, debugLog{})
 	if err := h.find(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
+// text returns the names and the ids of who holds a socket.
+func (h *holders) text(inode uint32) string {
+	found, _ := h.of(inode)
+	text := found.Process
+	for _, each := range slices.SortedFunc(slices.Values(found.Holders), func(a, b holder) int { return cmp.Compare(a.pid, b.pid) }) {
+		text += fmt.Sprint(" ", each.pid)
+	}
+	return text
+}
+
 func TestHoldersOfSockets(t *testing.T) {
-	h := holdersOf(t, procTree(t, map[string]string{
+	h := looked(t, procTree(t, map[string]string{
 		"self":          "-> 7",
 		"not-a-process": "",
 		"7/comm":        "web\n",
@@ -103,15 +121,12 @@ func TestHoldersOfSockets(t *testing.T) {
 		"9/task/10":     "",
 		"11x/fd/3":      "-> socket:[105]",
 	}))
-	for inode, want := range map[uint32]struct {
-		pid  int32
-		name string
-	}{
-		101: {7, "web"}, 102: {7, "web"}, 104: {7, "web"},
-		100: {0, hidden}, 103: {0, hidden}, 105: {0, hidden}, 106: {0, hidden},
+	for inode, want := range map[uint32]string{
+		101: "web 7", 102: "web 7", 104: "web 7",
+		100: hidden, 103: hidden, 105: hidden, 106: hidden,
 	} {
-		if pid, name := h.of(inode); pid != want.pid || name != want.name {
-			t.Errorf("%d: got %d, %q", inode, pid, name)
+		if got := h.text(inode); got != want {
+			t.Errorf("%d: got %q", inode, got)
 		}
 	}
 }
@@ -126,36 +141,36 @@ func TestLinksOfAnyThreadServeWhereTheFirstHasEnded(t *testing.T) {
 		"10/task/91": "",
 		"91/fd/3":    "-> socket:[105]",
 	})
-	h := &holders{procfs: proc, pids: map[uint32]int32{}, names: map[int32]string{}}
+	h := holdersUnder(proc, debugLog{})
 	if err := (&walker{holders: h, buffer: make([]byte, 4<<10)}).process(10); err != nil {
 		t.Fatal(err)
 	}
-	if pid, name := h.of(105); pid != 10 || name != "headless" {
-		t.Errorf("got %d, %q", pid, name)
+	if got := h.text(105); got != "headless 10" {
+		t.Errorf("got %q", got)
 	}
 }
 
 func TestProcessesAreLookedThroughTwiceAtMost(t *testing.T) {
 	proc := procTree(t, map[string]string{"7/comm": "web\n", "7/fd/3": "-> socket:[1]"})
 	var told strings.Builder
-	h := holdersOf(t, proc)
+	h := looked(t, proc)
 	h.log = debugLog{&told}
 	for inode := uint32(2); inode < 4; inode++ {
 		addToTree(t, proc, map[string]string{fmt.Sprintf("7/fd/%d", inode+2): fmt.Sprintf("-> socket:[%d]", inode)})
 		if err := h.find(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if pid, _ := h.of(inode); pid != 0 {
+		if got := h.text(inode); got != hidden {
 			t.Errorf("the first look was repeated for %d", inode)
 		}
 		if err := h.findAgain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if found, _ := h.of(2); found != 7 {
+	if got := h.text(2); got != "web 7" {
 		t.Error("the second look does not find what is new")
 	}
-	if found, _ := h.of(3); found != 0 || strings.Count(told.String(), "sockets of processes") != 1 {
+	if got := h.text(3); got != hidden || strings.Count(told.String(), "sockets of processes") != 1 {
 		t.Errorf("there was a third look: %s", told.String())
 	}
 }
@@ -170,7 +185,7 @@ func TestProcThatCannotBeReadIsAnError(t *testing.T) {
 		"no folder for threads": {map[string]string{"7/fd/": "", "7/task": ""}, "finding the processes: not a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := &holders{procfs: procTree(t, test.files), pids: map[uint32]int32{}}
+			h := holdersUnder(procTree(t, test.files), debugLog{})
 			for range 2 { // the error stays
 				if err := h.find(t.Context()); err == nil || err.Error() != test.message {
 					t.Errorf("got %v", err)
@@ -178,7 +193,7 @@ func TestProcThatCannotBeReadIsAnError(t *testing.T) {
 			}
 		})
 	}
-	h := &holders{procfs: procfs(t.TempDir()) + "/none", pids: map[uint32]int32{}}
+	h := holdersUnder(procfs(t.TempDir())+"/none", debugLog{})
 	if err := h.find(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}

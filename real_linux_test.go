@@ -7,6 +7,7 @@ import (
 	stdnet "net"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -76,6 +77,14 @@ func inMounts(t *testing.T, script, path string, arguments ...string) *exec.Cmd 
 	t.Helper()
 	e2e.Need(t, "util-linux mount", "unshare", "mount", "setpriv")
 	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", "set -e\n" + script + "\n" + `exec "$@"`, "sh", path}, arguments...)...)
+}
+
+var idleTimes = regexp.MustCompile(`longest \S+, median \S+,`)
+
+// undated returns an output without how long connections are idle, which depends
+// on the speed of the machine.
+func undated(output string) string {
+	return idleTimes.ReplaceAllString(output, "longest ..., median ...,")
 }
 
 // waitForRows waits until the kernel shows as many sockets of these groups.

@@ -96,7 +96,7 @@ func TestCorruptMessagesAreRefused(t *testing.T) {
 	everything := (&Question{}).tally(nil)
 	good := kernelMessages(t, "tcp")[0]
 	refused := func(message []byte) bool {
-		return askingKernels(t, "tcp", everything, sends([][]byte{message})).read(newCounter([]*tally{everything})) != nil
+		return askingKernels(t, "tcp", everything, sends([][]byte{message})).read(newCounter([]*tally{everything}), anyKernel) != nil
 	}
 	for length := range sizeofInetDiagMsg {
 		if !refused(good[:length]) {
@@ -143,7 +143,7 @@ func TestOwnersAndIdleTimesInKernelMessages(t *testing.T) {
 			diag := askingKernels(t, "tcp", asked, sends(bodies))
 			want := map[string]int{}
 			for i, inode := range inodes {
-				diag.holders.pids[inode], diag.holders.names[int32(i+1)] = int32(i+1), fmt.Sprint(inode)
+				diag.holders.hold(inode, int32(i+1), fmt.Sprint(inode))
 			}
 			for _, inode := range test.found {
 				want[fmt.Sprint(inode)] = 1
@@ -167,7 +167,7 @@ func TestNamespaceThatVanishesHasNoSockets(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		space.mayVanish = false
-		if err := diag.read(newCounter([]*tally{everything})); err == nil {
+		if err := diag.read(newCounter([]*tally{everything}), anyKernel); err == nil {
 			t.Error("the one that was asked for must not be skipped")
 		}
 	}
@@ -218,10 +218,10 @@ func TestConnectionsToAListenerCameIn(t *testing.T) {
 		includes: (&Question{}).includes,
 		fields:   fieldDirection | fieldLocalPort,
 		asks: func(s *Socket) answer {
-			if s.CameIn {
-				return no
+			if s.Direction == directionOut {
+				return yes
 			}
-			return yes
+			return no
 		},
 		key: grouping{byLocalPort}.key,
 	}
@@ -261,13 +261,13 @@ func FuzzSocketMessage(f *testing.F) {
 			return
 		}
 		proto := map[[2]bool]string{{false, false}: "tcp", {false, true}: "tcp6", {true, false}: "udp", {true, true}: "udp6"}[[2]bool{isDatagram, isIPv6}]
-		everything := (&Question{}).tally(dimensions[:len(dimensions)-1]) // but for the namespace
+		everything := (&Question{}).tally(dimensions[:8]) // up to the peer's port
 		diag := askingKernels(t, proto, everything, sends([][]byte{message, message}))
 		var want inetDiagMsg
 		_ = binary.Read(bytes.NewReader(message), binary.NativeEndian, &want)
-		diag.holders.pids[want.Inode], diag.holders.names[4711] = 4711, "holder"
+		diag.holders.hold(want.Inode, 4711, "holder")
 		found := newCounter([]*tally{everything})
-		if err := diag.read(found); err != nil {
+		if err := diag.read(found, anyKernel); err != nil {
 			return
 		}
 		if len(found[0].rows) != 1 || found[0].rows[0].known != 2 {
@@ -331,7 +331,7 @@ func expectedIdleTime(attributes []byte) (idle time.Duration, isThere, isWhole b
 				return 0, false, false
 			}
 			least := uint32(math.MaxUint32)
-			for _, offset := range []int{44, 52, 56} { // last_data_sent, last_data_recv, last_ack_recv
+			for _, offset := range []int{44, 52} { // last_data_sent, last_data_recv
 				least = min(least, binary.NativeEndian.Uint32(info[offset:]))
 			}
 			idle, isThere = time.Duration(least)*time.Millisecond, true
@@ -356,12 +356,17 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 			bodies := kernelMessages(t, test.recorded)
 			var began, ended runtime.MemStats
 			read := 0
-			diag := askingKernels(t, "tcp", test.asked, floods(bodies, datagrams, func(sockets int) {
+			flood := floods(bodies, datagrams, func(sockets int) {
 				read = sockets
 				runtime.ReadMemStats(&began)
-			}))
+			})
+			diag := askingKernels(t, "tcp", test.asked, flood)
+			if test.asked.fields&fieldBound != 0 { // they are asked for first
+				diag.dial = dialing(t, sends(nil), flood)
+			}
+			diag.host.units = &units{root: "/", names: map[uint64]string{}}
 			for i, body := range bodies {
-				diag.holders.pids[binary.NativeEndian.Uint32(body[68:])], diag.holders.names[int32(i+1)] = int32(i+1), "holder"
+				diag.holders.hold(binary.NativeEndian.Uint32(body[68:]), int32(i+1), "holder")
 			}
 			countedBy(t, diag, test.asked)
 			runtime.ReadMemStats(&ended)

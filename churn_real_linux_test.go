@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	stdnet "net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"check_network_connections/contrib/e2e"
+)
+
+// opened returns how many connections were begun in this network namespace.
+func opened(t *testing.T) int {
+	t.Helper()
+	content, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows [][]string
+	for line := range strings.Lines(string(content)) {
+		if strings.HasPrefix(line, "Tcp:") {
+			rows = append(rows, strings.Fields(line))
+		}
+	}
+	number, err := strconv.Atoi(rows[1][slices.Index(rows[0], "ActiveOpens")])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number
+}
+
+func init() { helpers["replace"] = replace }
+
+// replace takes an address and a number, opens as many connections, and then
+// replaces one after the other, until it is killed.
+func replace() {
+	number, err := strconv.Atoi(os.Args[2])
+	must(err)
+	connect := func() *stdnet.TCPConn {
+		connection, err := stdnet.Dial("tcp4", os.Args[1])
+		must(err)
+		return connection.(*stdnet.TCPConn)
+	}
+	var all []*stdnet.TCPConn
+	for range number {
+		all = append(all, connect())
+	}
+	fmt.Println("ready")
+	for i := 0; ; i = (i + 1) % number {
+		_ = all[i].SetLinger(0) // no TIME_WAIT, the ports would run out
+		_ = all[i].Close()
+		all[i] = connect()
+	}
+}
+
+// spread is what readings of one number came to.
+type spread []int
+
+func (s spread) String() string {
+	mean, square := 0.0, 0.0
+	for _, number := range s {
+		mean += float64(number) / float64(len(s))
+	}
+	for _, number := range s {
+		square += math.Pow(float64(number)-mean, 2) / float64(len(s))
+	}
+	return fmt.Sprintf("%d to %d in %d runs, standard deviation %.1f", slices.Min(s), slices.Max(s), len(s), math.Sqrt(square))
+}
+
+// TestCountsUnderChurnArePossible logs how far the numbers of both ways to ask
+// the kernel are apart: those of the totals were true at some moment, in a list
+// a connection that is replaced meanwhile is there twice or not at all.
+func TestCountsUnderChurnArePossible(t *testing.T) {
+	if inOwnNetwork(t) == "" {
+		return
+	}
+	connections := often(300, 5000)
+	listening, err := stdnet.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listening.Close() })
+	go acceptAll(listening)
+	startHelper(t, helper("replace", listening.Addr().String(), fmt.Sprint(connections)))
+
+	spreads := map[string]spread{}
+	hasChanged := false
+	for i := 0; i < often(50, 500) || !hasChanged; i++ {
+		for _, source := range []string{sourceNetlink, sourceList} {
+			earlier := opened(t)
+			output, code := reply("--source", source, "--conn-type", "tcp,tcp6", "--verbose")
+			more := opened(t) - earlier
+			found := rowsIn(t, output)
+			listen, established := found[e2e.Group{Type: "tcp", Status: "LISTEN"}], found[e2e.Group{Type: "tcp", Status: "ESTABLISHED"}]
+			// Both ends of one connection are missing at a time. Those that are
+			// replaced meanwhile may be in a list twice or not at all.
+			least, most := 2*(connections-1), 2*connections
+			if source == sourceList {
+				least, most = least-2*more, most+2*more
+			}
+			for each, number := range found {
+				if each.Status != "LISTEN" && each.Status != "ESTABLISHED" {
+					least -= number // one that came and went between two readings of the totals
+				}
+			}
+			if code != 0 || listen != 1 || established < least || established > most {
+				t.Fatalf("%s: %d to %d are possible: got %d %s", source, least, most, code, output)
+			}
+			if isFromTotals := strings.Contains(output, sourceTotals); isFromTotals != (source == sourceNetlink) {
+				t.Fatalf("%s: got %s", source, output)
+			}
+			hasChanged = hasChanged || more > 0
+			spreads[source] = append(spreads[source], established)
+		}
+	}
+	t.Logf("%d connections, one at a time is replaced", connections)
+	t.Logf("totals: %s", spreads[sourceNetlink])
+	t.Logf("lists: %s", spreads[sourceList])
+}
