@@ -131,8 +131,8 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 		"empty":          "",
 	} {
 		t.Run(recording, func(t *testing.T) {
-			counted := (&Question{}).tally(grouping{byType, byStatus})
-			found, err := count((&Recording{Path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{counted}), counted)
+			tallied := (&Question{}).tally(grouping{byType, byStatus})
+			found, err := count((&Recording{Path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{tallied}), tallied)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -236,14 +236,14 @@ func TestKeyIsMadeOnceForASocket(t *testing.T) {
 
 // A reader leaves out what a tally says that cannot count: it must be right.
 func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
-	ports, queues := ephemeralPorts{0: {portRange: portRange{40000, 40099}}}, backlogs{0: {}}
+	ephemeral, queues := ephemeralPorts{0: {portRange: portRange{40000, 40099}}}, backlogs{0: {}}
 	filtered := configOf(t, "--local-port", "40000-40010", "--remote-address", "10.0.0.0/8").Question
 	tallies := map[string]*tally{
 		"all": (&Question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").Question.tally(nil), "filtered": filtered.tally(nil),
 		"one group": (&Question{}).tallyOf(grouping{byType, byStatus}, "tcp6\x00CLOSE_WAIT"), "a status": (&Question{}).tallyOf(grouping{byProcess, byStatus}, "web\x00LISTEN"),
-		"ports": ports.tally(), "queues": queues.tally(), "one queue": queue{socketType: "tcp", address: "0.0.0.0", port: "40001"}.tally(),
+		"ports": ephemeral.tally(), "queues": queues.tally(), "one queue": queue{socketType: "tcp", address: "0.0.0.0", port: "40001"}.tally(),
 	}
-	counted := map[string]int{}
+	tallied := map[string]int{}
 	for _, kind := range (&Question{}).kinds(statuses) {
 		for _, ends := range []string{"0.0.0.0:40001", "10.0.0.1:40001 10.0.0.5:80", "10.0.0.1:50000 10.0.0.5:80", "[::]:40001", "[fd00::1]:40001 [fd00::5]:80"} {
 			for _, direction := range []string{directionIn, directionOut, directionListen} {
@@ -254,15 +254,15 @@ func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
 					if one.asks(s) == no {
 						continue
 					}
-					if counted[name]++; !one.includes(kind.socketType, kind.status) || isOutOfBounds(one, s) {
+					if tallied[name]++; !one.includes(kind.socketType, kind.status) || isOutOfBounds(one, s) {
 						t.Errorf("%s: %v counts, and is left out", name, s)
 					}
 				}
 			}
 		}
 	}
-	if len(counted) != len(tallies) {
-		t.Errorf("counted %v", counted)
+	if len(tallied) != len(tallies) {
+		t.Errorf("counted %v", tallied)
 	}
 }
 
@@ -298,10 +298,10 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 	for name, arguments := range tests {
 		t.Run(name, func(t *testing.T) {
 			config := configOf(t, arguments...)
-			counted := newCounter([]*tally{config.Question.tally(config.Levels.by)})
+			tallied := newCounter([]*tally{config.Question.tally(config.Levels.by)})
 			add := func() {
 				for _, s := range from {
-					counted.add(s)
+					tallied.add(s)
 				}
 			}
 			add() // allocates the rows
@@ -309,7 +309,7 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 			if allocations := testing.AllocsPerRun(more, add); allocations != 0 {
 				t.Errorf("%g allocations for %d sockets", allocations, len(from))
 			}
-			if known, unknown := counted[0].sum(); known+unknown < more {
+			if known, unknown := tallied[0].sum(); known+unknown < more {
 				t.Errorf("%d sockets were counted", known+unknown)
 			}
 		})

@@ -57,9 +57,9 @@ func TestGroupingsOfARecording(t *testing.T) {
 
 // groupsOf returns the judged groups of the sockets.
 func groupsOf(config *Config, from made) []group {
-	counted := newCounter([]*tally{config.Question.tally(config.Levels.by)})
-	_ = from.read(counted)
-	return config.Levels.judgeGroups(counted[0])
+	tallied := newCounter([]*tally{config.Question.tally(config.Levels.by)})
+	_ = from.read(tallied)
+	return config.Levels.judgeGroups(tallied[0])
 }
 
 // What is asked of a socket, row by row.

@@ -169,7 +169,7 @@ func commandLines(seed uint64, lives int, recordings []string) iter.Seq[[]string
 	random := rand.New(rand.NewPCG(seed, seed))
 	one := func(list []string) string { return list[random.IntN(len(list))] }
 	ranges := []string{"0", "0", "0", "1", "10", "@5:", "~:3", "tcp=1", "close_wait=0,total=5:", "ephemeral=80", "limits=80%", "none", "tcp_listen=1:", "1e308", "0.0001:1e308", "java=1,?=2,-=3", "::1=5", "x:::y=1"}
-	ports := []string{"1", "80,443", "1-65535", "!22", "0", "65536"}
+	portList := []string{"1", "80,443", "1-65535", "!22", "0", "65536"}
 	addresses := []string{"10.0.0.0/8", "::/0", "!127.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0"}
 	values := map[string][]string{
 		"by":             {"type", "status", "process", "user", "netns", "unit", "direction", "local-address,local-port", "remote-address,remote-port", grouping(dimensions).names(",")},
@@ -177,12 +177,12 @@ func commandLines(seed uint64, lives int, recordings []string) iter.Seq[[]string
 		"conn-type":      socketTypes,
 		"critical":       ranges,
 		"local-address":  addresses,
-		"local-port":     ports,
+		"local-port":     portList,
 		"min-idle":       {"1s", "90m", "1ns", "2562047h", "-1s"},
 		"netns":          {"self", "all", "1", "0", "-1", "/proc/self/ns/net", "/etc/passwd", "/dev/zero", "../../etc/passwd"},
 		"process":        {"java", "?", "-", "!sshd", "total"},
 		"remote-address": addresses,
-		"remote-port":    ports,
+		"remote-port":    portList,
 		"direction":      {"in", "out,listen", "not:in", "-", "?", "both"},
 		"unit":           {"nginx.service", "docker-*", "not:ssh.*", "?", "-", ""},
 		"source":         sources,

@@ -47,10 +47,10 @@ func from40020(number int, kind, local, peer string) (lines []string) {
 }
 
 func TestEphemeralPortsTowardsTheFullestPeer(t *testing.T) {
-	ports := ephemeralPorts{0: {portRange: portRange{40000, 40099}, reserved: []portRange{{40010, 40019}}}}
+	local := ephemeralPorts{0: {portRange: portRange{40000, 40099}, reserved: []portRange{{40010, 40019}}}}
 	database := from40020(75, "tcp ESTABLISHED", "127.0.0.1", "127.0.0.1:5432")
-	join := func(lists ...[]string) (all []string) {
-		for _, list := range lists {
+	join := func(parts ...[]string) (all []string) {
+		for _, list := range parts {
 			all = append(all, list...)
 		}
 		return all
@@ -111,7 +111,7 @@ func TestEphemeralPortsTowardsTheFullestPeer(t *testing.T) {
 			want = "[WARNING] - "
 		}
 		want += "ephemeral ports: " + test.text + "|ephemeral_ports=" + test.percent + "%;80;;0;100"
-		if got := judgedLimit(t, ports, socketsOf(test.sockets...), "80"); got != want {
+		if got := judgedLimit(t, local, socketsOf(test.sockets...), "80"); got != want {
 			t.Errorf("%s: got  %s\nwant %s", test.name, got, want)
 		}
 	}
@@ -160,7 +160,7 @@ func TestPortsInTimeWaitCanBeFree(t *testing.T) {
 
 // Of several network namespaces the one counts whose ports are used up the most.
 func TestFullestPortsOfSeveralNamespaces(t *testing.T) {
-	ports := ephemeralPorts{1: {name: "large", portRange: portRange{40000, 40099}}, 2: {name: "sm:all", portRange: portRange{40000, 40009}}}
+	local := ephemeralPorts{1: {name: "large", portRange: portRange{40000, 40099}}, 2: {name: "sm:all", portRange: portRange{40000, 40009}}}
 	portsIn := func(id, number int) (from made) {
 		for i := range number {
 			from = append(from, socket(fmt.Sprintf("tcp ESTABLISHED - - 10.0.0.1:%d 10.0.0.5:80 space=%d", 40000+i, id)))
@@ -179,26 +179,26 @@ func TestFullestPortsOfSeveralNamespaces(t *testing.T) {
 		{append(portsIn(2, 6), held...), "[OK] - ephemeral ports: 70% of 10 to 10.0.0.5:80 in sm_all|ephemeral_ports=70%;70;;0;100"},
 		{portsIn(3, 90), "[OK] - ephemeral ports: 0% of 100 in large|ephemeral_ports=0%;70;;0;100"}, // nothing is known of it
 	} {
-		if got := judgedLimit(t, ports, test.from, "70"); got != test.want {
+		if got := judgedLimit(t, local, test.from, "70"); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
 }
 
 func TestHoldersOfTheEphemeralPorts(t *testing.T) {
-	ports := ephemeralPorts{0: {portRange: portRange{40000, 40009}}}
+	local := ephemeralPorts{0: {portRange: portRange{40000, 40009}}}
 	from := made(socketsOf(
 		"tcp ESTABLISHED java[7] root 10.0.0.1:40000 10.0.0.5:80 idle=90s", "tcp ESTABLISHED java[7] root 10.0.0.1:40001 10.0.0.5:80 idle=30s",
 		"tcp TIME_WAIT - - 10.0.0.1:40002 10.0.0.5:80", "tcp BOUND proxy[9] root 0.0.0.0:40003", "tcp LISTEN proxy[9] root 0.0.0.0:40004",
 		"tcp ESTABLISHED other[8] root 10.0.0.1:40000 10.0.0.6:80", "udp NONE dns[6] root 10.0.0.1:40000", "tcp ESTABLISHED java[7] root 10.0.0.1:50000 10.0.0.5:80",
 	))
-	output, code := replyOf(t, withLimits(t, "ephemeral=40,1000", "ephemeral=60"), from, ports)
+	output, code := replyOf(t, withLimits(t, "ephemeral=40,1000", "ephemeral=60"), from, local)
 	_, text, _ := strings.Cut(textOf(output), "udp NONE: 1, ")
 	want := "ephemeral ports held by: java (root) 2; proxy (root) 2\nephemeral ports peers: to 10.0.0.5:80 3\nephemeral ports idle: longest 1m, median 30s, 1 within the last minute"
 	if text != "ephemeral ports: 50% of 10 to 10.0.0.5:80 [WARNING] (java 2)" || linesOf(output) != want || code != 1 {
 		t.Errorf("got  %d %s\nwant %s", code, output, want)
 	}
-	output, _ = replyOf(t, withLimits(t, "ephemeral=5", ""), socketsOf("udp NONE dns[6] root 10.0.0.1:40000", "tcp BOUND proxy[9] root 0.0.0.0:50000"), ports)
+	output, _ = replyOf(t, withLimits(t, "ephemeral=5", ""), socketsOf("udp NONE dns[6] root 10.0.0.1:40000", "tcp BOUND proxy[9] root 0.0.0.0:50000"), local)
 	if !strings.HasSuffix(textOf(output), "ephemeral ports: 10% of 10 for UDP [WARNING] (dns 1)") || linesOf(output) != "ephemeral ports held by: dns (root) 1" {
 		t.Errorf("got %s", output)
 	}

@@ -128,9 +128,9 @@ func TestStoppedReadingIsNotTakenForWhole(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	counted := newCounter([]*tally{(&Question{}).tally(nil)})
-	from := newGopsutilReader(ctx, debugLog{}, []*tally{counted[0].tally}, nil)
-	if err := from.reading([]string{"tcp"}, "")(counted); !errors.Is(err, context.Canceled) || len(counted[0].rows) > 0 {
-		t.Errorf("got %v, %v", counted[0].rows, err)
+	tallied := newCounter([]*tally{(&Question{}).tally(nil)})
+	from := newGopsutilReader(ctx, debugLog{}, []*tally{tallied[0].tally}, nil)
+	if err := from.reading([]string{"tcp"}, "")(tallied); !errors.Is(err, context.Canceled) || len(tallied[0].rows) > 0 {
+		t.Errorf("got %v, %v", tallied[0].rows, err)
 	}
 }

@@ -105,16 +105,16 @@ func matchItems(text string, metrics []metric, hasPerfdata bool) error {
 }
 
 func TestOutputFitsIntoOneNRPEPacket(t *testing.T) {
-	const ports = 20000
+	const most = 20000
 	var listening made
-	for port := range ports {
+	for port := range most {
 		listening = append(listening, socket(fmt.Sprintf("tcp LISTEN - - 10.0.0.1:%d", port+1)))
 	}
 	for _, arguments := range []string{"--top 0", "--top 0 -w 0", "--top 0 --no-perfdata", "--top 0 --always-ok -c 0 -w total=5"} {
 		output, _ := replyTo(t, listening, append(strings.Fields(arguments), "--by", "local-port")...)
 		groups, _, _ := strings.Cut(textOf(output), " (+")
 		shown := strings.Count(groups, ": 1")
-		if !strings.Contains(output, fmt.Sprintf(" (+%d more: %d)", ports-shown, ports-shown)) {
+		if !strings.Contains(output, fmt.Sprintf(" (+%d more: %d)", most-shown, most-shown)) {
 			t.Errorf("%s: %d groups are shown, and not how many are left", arguments, shown)
 		}
 		if len(output) > maxOutput || len(output) < maxOutput-200 {
