@@ -28,7 +28,7 @@ func audited(program []byte) error {
 			return fmt.Errorf("half an operation at %d", at)
 		}
 		starts[at] = true
-		least, yes, no := 4, int(program[at+1]), int(order.Uint16(program[at+2:]))
+		least, ifTrue, ifFalse := 4, int(program[at+1]), int(order.Uint16(program[at+2:]))
 		switch program[at] {
 		case 1: // INET_DIAG_BC_JMP
 		case 2, 3, 4, 5: // S_GE, S_LE, D_GE, D_LE
@@ -42,13 +42,13 @@ func audited(program []byte) error {
 			return fmt.Errorf("code %d at %d", program[at], at)
 		}
 		rest := len(program) - at
-		if least > rest || yes < least || yes > rest+4 || yes%4 != 0 || no%4 != 0 || program[at] != 1 && no < least || no < 4 || no > rest+4 {
-			return fmt.Errorf("code %d at %d goes on by %d or %d of %d", program[at], at, yes, no, rest)
+		if least > rest || ifTrue < least || ifTrue > rest+4 || ifTrue%4 != 0 || ifFalse%4 != 0 || program[at] != 1 && ifFalse < least || ifFalse < 4 || ifFalse > rest+4 {
+			return fmt.Errorf("code %d at %d goes on by %d or %d of %d", program[at], at, ifTrue, ifFalse, rest)
 		}
-		if no < rest {
-			jumps = append(jumps, jump{at + no, 0})
+		if ifFalse < rest {
+			jumps = append(jumps, jump{at + ifFalse, 0})
 		}
-		at += yes
+		at += ifTrue
 	}
 	for _, each := range jumps {
 		if !starts[each.to] {
@@ -166,8 +166,8 @@ func TestKernelLeavesOutWhatOurRulesLeaveOut(t *testing.T) {
 		return netip.AddrPortFrom(pick("10.0.0.1", "10.0.0.0", "10.128.0.1", "192.168.0.1", "127.0.0.1"), port)
 	}
 	for _, test := range boundFilters {
-		question := configOf(t, strings.Fields(test.arguments)...).Question
-		program := bytecode(question.bounds(0))
+		asked := configOf(t, strings.Fields(test.arguments)...).Question
+		program := bytecode(asked.bounds(0))
 		if err := audited(program); err != nil {
 			t.Errorf("%.60s: the kernel would refuse %v: %v", test.arguments, program, err)
 			continue
@@ -180,7 +180,7 @@ func TestKernelLeavesOutWhatOurRulesLeaveOut(t *testing.T) {
 				p.family = unix.AF_INET6
 			}
 			p.local, p.remote = end(isIPv6), end(isIPv6)
-			isOurs, isKernels := question.asks(p.socket()) == yes, p.accepts(program)
+			isOurs, isKernels := asked.asks(p.socket()) == yes, p.accepts(program)
 			if isOurs && !isKernels || isKernels != isOurs && test.isSame {
 				t.Fatalf("%.60s: %v: our rules %t, the kernel %t", test.arguments, p, isOurs, isKernels)
 			}

@@ -90,16 +90,16 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 	spreads := map[string]spread{}
 	hasChanged := false
 	for i := 0; i < often(50, 500) || !hasChanged; i++ {
-		for _, source := range []string{sourceNetlink, sourceList} {
+		for _, from := range []string{sourceNetlink, sourceList} {
 			earlier := opened(t)
-			output, code := reply("--source", source, "--conn-type", "tcp,tcp6", "--verbose")
+			output, code := reply("--source", from, "--conn-type", "tcp,tcp6", "--verbose")
 			more := opened(t) - earlier
 			found := rowsIn(t, output)
 			listen, established := found[e2e.Group{Type: "tcp", Status: "LISTEN"}], found[e2e.Group{Type: "tcp", Status: "ESTABLISHED"}]
 			// Both ends of one connection are missing at a time. Those that are
 			// replaced meanwhile may be in a list twice or not at all.
 			least, most := 2*(connections-1), 2*connections
-			if source == sourceList {
+			if from == sourceList {
 				least, most = least-2*more, most+2*more
 			}
 			for each, number := range found {
@@ -108,13 +108,13 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 				}
 			}
 			if code != 0 || listen != 1 || established < least || established > most {
-				t.Fatalf("%s: %d to %d are possible: got %d %s", source, least, most, code, output)
+				t.Fatalf("%s: %d to %d are possible: got %d %s", from, least, most, code, output)
 			}
-			if isFromTotals := strings.Contains(output, sourceTotals); isFromTotals != (source == sourceNetlink) {
-				t.Fatalf("%s: got %s", source, output)
+			if isFromTotals := strings.Contains(output, sourceTotals); isFromTotals != (from == sourceNetlink) {
+				t.Fatalf("%s: got %s", from, output)
 			}
 			hasChanged = hasChanged || more > 0
-			spreads[source] = append(spreads[source], established)
+			spreads[from] = append(spreads[from], established)
 		}
 	}
 	t.Logf("%d connections, one at a time is replaced", connections)

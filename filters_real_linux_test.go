@@ -84,11 +84,11 @@ func TestFiltersOfTheKernelCountWhatItHas(t *testing.T) {
 		filters = append(filters, test.arguments)
 	}
 	for _, arguments := range filters {
-		question := configOf(t, strings.Fields(arguments)...).Question
+		asked := configOf(t, strings.Fields(arguments)...).Question
 		want := map[string]int{}
 		for _, s := range rowsWithEnds(t) {
 			s.Idle = 1 << 60
-			if question.asks(s) == yes {
+			if asked.asks(s) == yes {
 				want[s.Proto+"_"+s.Status]++
 			}
 		}
@@ -150,10 +150,10 @@ func TestSocketsThatLookAlikeAreCountedEach(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = connection.Close() })
 	}
-	for _, source := range []string{sourceNetlink, sourceList} {
-		output, _ := runBy(t, nobody, plugin, "--source", source, "--no-perfdata")
+	for _, from := range []string{sourceNetlink, sourceList} {
+		output, _ := runBy(t, nobody, plugin, "--source", from, "--no-perfdata")
 		if text := textOf(output); text != "tcp ESTABLISHED: 120, tcp LISTEN: 9, udp NONE: 9" {
-			t.Errorf("%s: got %s", source, output)
+			t.Errorf("%s: got %s", from, output)
 		}
 	}
 }

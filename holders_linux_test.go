@@ -35,10 +35,10 @@ func TestFilterMatchesAnyHolder(t *testing.T) {
 	}))
 	held, _ := h.of(13)
 	for item, want := range map[string]answer{"java": yes, "helper": yes, "help*": yes, "helper+java": yes, "not:java": no, "not:web": yes, "web": no} {
-		question := configOf(t, "--process", item).Question
+		asked := configOf(t, "--process", item).Question
 		s := &Socket{Proto: "tcp", owner: held}
 		s.Status = "LISTEN"
-		if got := question.asks(s); got != want {
+		if got := asked.asks(s); got != want {
 			t.Errorf("%s: got %v, want %v", item, got, want)
 		}
 	}
@@ -89,8 +89,8 @@ func TestHungProcessesCostLittleAndNothingIsLost(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	if took := time.Since(started); h.delayed < maxDelay || took > hung*maxDelay/2 {
-		t.Errorf("%d hung processes took %s, of which %s were waiting", hung, took, h.delayed)
+	if passed := time.Since(started); h.delayed < maxDelay || passed > hung*maxDelay/2 {
+		t.Errorf("%d hung processes took %s, of which %s were waiting", hung, passed, h.delayed)
 	}
 	for inode, want := range map[uint32]string{200: "very-long-process 200", 201: "web 201"} {
 		if got := h.text(inode); got != want {

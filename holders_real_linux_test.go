@@ -164,11 +164,11 @@ func TestDirectionNeedsNoRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer datagrams.Close()
-	resolver, err := stdnet.Dial("udp4", datagrams.LocalAddr().String())
+	solver, err := stdnet.Dial("udp4", datagrams.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resolver.Close()
+	defer solver.Close()
 	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "CLOSE_WAIT"}: 2, {Type: "tcp", Status: "ESTABLISHED"}: 8, {Type: "tcp", Status: "FIN_WAIT2"}: 2})
 	for arguments, want := range map[string]string{
 		"--by direction":                         "out: 7, in: 6, -: 1, listen: 1",

@@ -89,11 +89,11 @@ func FuzzPortSpace(f *testing.F) {
 			return
 		}
 		free := 0
-		for port, isReserved := range reservedIn(t, text) {
-			if space.has(uint32(port)) == (isReserved || port == 0) {
+		for port, isInList := range reservedIn(t, text) {
+			if space.has(uint32(port)) == (isInList || port == 0) {
 				t.Errorf("%d: got %t", port, space.has(uint32(port)))
 			}
-			if port > 0 && !isReserved {
+			if port > 0 && !isInList {
 				free++
 			}
 		}

@@ -156,15 +156,15 @@ func FuzzDatagram(f *testing.F) {
 			return
 		}
 		want, fault := syscall.ParseNetlinkMessage(datagram)
-		isWhole := true
+		wantsAll := true
 		var bodies [][]byte
 		for _, message := range want { // up to the end of the dump
 			isEnd := message.Header.Type == unix.NLMSG_DONE && bytes.HasPrefix(message.Data, make([]byte, 4))
-			isWhole = isWhole && message.Header.Seq == 1 && message.Header.Flags&(unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR) == unix.NLM_F_MULTI
+			wantsAll = wantsAll && message.Header.Seq == 1 && message.Header.Flags&(unix.NLM_F_MULTI|unix.NLM_F_DUMP_INTR) == unix.NLM_F_MULTI
 			if isEnd {
 				break
 			}
-			isWhole = isWhole && message.Header.Type == unix.SOCK_DIAG_BY_FAMILY
+			wantsAll = wantsAll && message.Header.Type == unix.SOCK_DIAG_BY_FAMILY
 			bodies = append(bodies, message.Data)
 		}
 		hasEnd := len(bodies) < len(want)
@@ -186,7 +186,7 @@ func FuzzDatagram(f *testing.F) {
 		case fault != nil: // maybe behind the end
 		case err == nil && (!hasEnd || !slices.EqualFunc(got, bodies, bytes.Equal)):
 			t.Errorf("got %d messages as a whole answer, want %d, the end is there: %t", len(got), len(bodies), hasEnd)
-		case err != nil && isWhole && hasEnd:
+		case err != nil && wantsAll && hasEnd:
 			t.Errorf("got %v", err)
 		}
 	})

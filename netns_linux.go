@@ -160,7 +160,9 @@ func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error
 		if len(all) > 0 {
 			return all, nil
 		}
-		err = cmp.Or(fault, err)
+		if fault != nil {
+			err = fmt.Errorf("%w, and names as they are shown cannot be looked up: %w", err, fault)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--netns: %s: %w", quote(wanted), err)

@@ -123,13 +123,13 @@ func TestShareOfPortsIsWhatConnectHasLost(t *testing.T) {
 		{"127.0.0.1:5432", "127.0.0.1:5432"}, {"[::1]:5432", "[::1]:5432"}, {"[::ffff:127.0.0.9]:5432", "127.0.0.9:5432"},
 	} {
 		t.Run(test.address, func(t *testing.T) {
-			open := 0
+			opened := 0
 			for _, percent := range []int{50, 80, 95, 100} {
-				open += connects(t, percent-open, test.address)
+				opened += connects(t, percent-opened, test.address)
 				expectPorts(t, plugin, fmt.Sprintf("%d%% of 100 to %s", percent, test.peer))
 			}
-			if more := connects(t, 1, test.address); open != manyPorts || more > 0 {
-				t.Errorf("the kernel had %d ports, and %d more", open, more)
+			if more := connects(t, 1, test.address); opened != manyPorts || more > 0 {
+				t.Errorf("the kernel had %d ports, and %d more", opened, more)
 			}
 		})
 	}
@@ -151,12 +151,12 @@ func TestPortsThatAreBoundAreLostForEveryPeer(t *testing.T) {
 	startHelper(t, helper("server", "database", "127.0.0.1:5432", "keep"))
 	binds(t, unix.SOCK_STREAM, 40, "127.0.0.1:40000", true)
 	expectPorts(t, plugin, "40% of 100 for any peer")
-	bound := 0
+	held := 0
 	if kernelIsFrom(t, 6, 8) { // earlier ones do not list those that do nothing
-		bound = binds(t, unix.SOCK_STREAM, 20, "127.0.0.1:40040", false)
+		held = binds(t, unix.SOCK_STREAM, 20, "127.0.0.1:40040", false)
 		expectPorts(t, plugin, "60% of 100 for any peer")
 	}
-	if left := connects(t, manyPorts, "127.0.0.1:5432"); left != 60-bound {
+	if left := connects(t, manyPorts, "127.0.0.1:5432"); left != 60-held {
 		t.Errorf("the kernel had %d ports left", left)
 	}
 	expectPorts(t, plugin, "100% of 100 to 127.0.0.1:5432")
@@ -231,7 +231,7 @@ func TestPortsInTimeWaitAreLostWhereTheKernelKeepsThem(t *testing.T) {
 	startHelper(t, helper("client", "visitor", "127.0.0.1:5432", fmt.Sprint(manyPorts), "close"))
 	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "TIME_WAIT"}: manyPorts})
 	began := time.Now()
-	isWhole := func() bool { return e2e.NetworkRows(t)[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}] == manyPorts }
+	wantsAll := func() bool { return e2e.NetworkRows(t)[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}] == manyPorts }
 	expectPorts(t, plugin, "100% of 100 to 127.0.0.1:5432")
 	if got := connects(t, 1, "127.0.0.1:5432"); got > 0 {
 		t.Error("the kernel had a port left")
@@ -246,7 +246,7 @@ func TestPortsInTimeWaitAreLostWhereTheKernelKeepsThem(t *testing.T) {
 	}
 	expectPorts(t, plugin, "30% of 100 to 127.0.0.1:5432")
 	narrow(t, "0")
-	if isWhole() {
+	if wantsAll() {
 		t.Error("no connection took the place of an earlier one")
 	}
 	expectPorts(t, plugin, "100% of 100 to 127.0.0.1:5432")

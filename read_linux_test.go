@@ -13,14 +13,14 @@ import (
 func TestEachDumpIsReadAgainAndFromAnotherSource(t *testing.T) {
 	list := strings.Repeat(sourceNetlink+" ", 3)
 	for arguments, want := range map[string]string{
-		"":                       list + sourceGopsutil + " ",
+		"":                       list + sourceProc + " ",
 		"--source netlink":       list,
 		"--source netlink-list":  list,
 		"--source gopsutil":      sourceGopsutil + " ",
-		"--min-idle 5m":          list,
-		"--unit cron.service":    list,
-		"--by netns":             list + sourceGopsutil + " ",
-		"--netns /proc/1/ns/net": list,
+		"--source proc":          sourceProc + " ",
+		"--min-idle 5m":          list + sourceProc + " ",
+		"--by netns":             list + sourceProc + " ",
+		"--netns /proc/1/ns/net": list + sourceProc + " ",
 	} {
 		config := configOf(t, strings.Fields(arguments)...)
 		h := &host{source: config.Source, spaces: []namespace{{}}, holders: noProcesses(t).holders}

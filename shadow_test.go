@@ -25,14 +25,16 @@ func TestNoLocalNameHidesAPackageLevelName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const isProgram, isTest = false, true
-	names := map[bool]map[string]bool{isProgram: {}, isTest: {}}
+	names := map[string]bool{}
 	for name, file := range parsed {
+		if strings.HasSuffix(name, "_test.go") {
+			continue // whoever reads the program does not look there
+		}
 		for _, declared := range packageNames(file) {
-			names[strings.HasSuffix(name, "_test.go")][declared] = true
+			names[declared] = true
 		}
 	}
-	for name, file := range parsed {
+	for _, file := range parsed {
 		imports := map[string]bool{}
 		for _, spec := range file.Imports {
 			imported, _ := strconv.Unquote(spec.Path.Value)
@@ -41,11 +43,9 @@ func TestNoLocalNameHidesAPackageLevelName(t *testing.T) {
 				imports[spec.Name.Name] = true
 			}
 		}
-		seesTests := strings.HasSuffix(name, "_test.go") // whoever reads the program does not
 		for _, declaration := range file.Decls {
 			for _, local := range localNames(declaration) {
-				isHiding := names[isProgram][local.Name] || seesTests && names[isTest][local.Name] || imports[local.Name]
-				if isHiding && local.Name != "_" {
+				if (names[local.Name] || imports[local.Name]) && local.Name != "_" {
 					t.Errorf("%s: %s hides another name", files.Position(local.Pos()), local.Name)
 				}
 			}

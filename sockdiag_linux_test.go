@@ -301,9 +301,9 @@ func FuzzIdleTime(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, attributes []byte) {
 		got, err := idleTime(attributes)
-		want, isThere, isWhole := expectedIdleTime(attributes)
+		want, isThere, wantsAll := expectedIdleTime(attributes)
 		switch {
-		case isWhole && err != nil:
+		case wantsAll && err != nil:
 			t.Errorf("got %v", err)
 		case err == nil && !isThere && got >= 0:
 			t.Errorf("idle for %s without a struct tcp_info", got)
@@ -316,7 +316,7 @@ func FuzzIdleTime(f *testing.F) {
 // expectedIdleTime walks the attributes to the struct tcp_info and returns how
 // long the connection was idle, whether the struct is there, and whether all of
 // the attributes are whole.
-func expectedIdleTime(attributes []byte) (idle time.Duration, isThere, isWhole bool) {
+func expectedIdleTime(attributes []byte) (idle time.Duration, isThere, wantsAll bool) {
 	for len(attributes) > 0 {
 		if len(attributes) < 4 {
 			return idle, isThere, false

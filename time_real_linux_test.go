@@ -55,10 +55,10 @@ func TestTimeoutIsToldOnOnePercentOfAProcessor(t *testing.T) {
 	if err := os.WriteFile(recording, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	share := limited(t, "cpu", map[string]string{"cpu.cfs_quota_us": "1000", "cpu.max": "1000 100000"})
+	fraction := limited(t, "cpu", map[string]string{"cpu.cfs_quota_us": "1000", "cpu.max": "1000 100000"})
 	failed, runs := map[string]int{}, often(3, 26)
 	for range runs {
-		output, code := outputOf(t, inMounts(t, fmt.Sprintf("echo $$ >%q", share), plugin, "--test", recording, "--timeout", "1"))
+		output, code := outputOf(t, inMounts(t, fmt.Sprintf("echo $$ >%q", fraction), plugin, "--test", recording, "--timeout", "1"))
 		if output != "[UNKNOWN] - Timeout reached\n" || code != 3 {
 			failed[fmt.Sprintf("%d %q", code, output)]++
 		}

@@ -22,13 +22,13 @@ func totalsTree(t *testing.T, four, six int, fastOpen string) procfs {
 
 // readTCP counts both types of TCP by type and status on a recorded host, and
 // says which sources failed.
-func readTCP(t *testing.T, root procfs, asked []*tally, sources []manner, kernels ...kernel) (found map[string]int, result reading) {
+func readTCP(t *testing.T, root procfs, asked []*tally, want []manner, kernels ...kernel) (found map[string]int, result reading) {
 	t.Helper()
 	diag := askingKernels(t, "tcp", asked[0], kernels...)
 	diag.types, diag.tallies, diag.fields = []string{"tcp", "tcp6"}, asked, fieldsOf(asked)
 	diag.host.procfs, diag.host.spaces = root, []namespace{{}}
 	d := dump{name: "tcp"}
-	for _, how := range sources {
+	for _, how := range want {
 		d.sources = append(d.sources, diag.source(how))
 	}
 	result, err := count([]dump{d}, asked...)
@@ -91,7 +91,7 @@ func TestTotalsServeOnlyWhereTheyTellTheNumber(t *testing.T) {
 			if !slices.Equal(result.sources, []string{test.source}) {
 				t.Errorf("read from %q", result.sources)
 			}
-			if isTold := len(result.failures) > 0; isTold != (test.fail != "") || isTold && !strings.HasSuffix(result.failures[0].err.Error(), test.fail) {
+			if isSaid := len(result.failures) > 0; isSaid != (test.fail != "") || isSaid && !strings.HasSuffix(result.failures[0].err.Error(), test.fail) {
 				t.Errorf("failed: %v", result.failures)
 			}
 		})

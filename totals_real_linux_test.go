@@ -135,23 +135,23 @@ func TestTotalsAreTheNumbersOfTheList(t *testing.T) {
 		return maps.Equal(before, rows)
 	})
 	for _, user := range []uint32{0, nobody} {
-		for source, from := range map[string]string{sourceNetlink: sourceTotals, sourceList: sourceNetlink} {
-			output, code := runBy(t, user, plugin, "--source", source, "--verbose")
+		for typed, from := range map[string]string{sourceNetlink: sourceTotals, sourceList: sourceNetlink} {
+			output, code := runBy(t, user, plugin, "--source", typed, "--verbose")
 			if found := rowsIn(t, output); code != 0 || !maps.Equal(found, rows) {
-				t.Errorf("user %d, %s: got %d %s\nwant %v", user, source, code, output, rows)
+				t.Errorf("user %d, %s: got %d %s\nwant %v", user, from, code, output, rows)
 			}
 			if !strings.Contains(output, " sockets counted, read from "+from+" in ") {
-				t.Errorf("user %d, %s: got %s", user, source, output)
+				t.Errorf("user %d, %s: got %s", user, from, output)
 			}
 		}
 	}
 	for _, arguments := range []string{"--conn-type tcp6", "--conn-status established", "--conn-status established,listen --conn-type tcp", "-c limits=100"} {
-		for _, source := range []string{sourceNetlink, sourceList} {
-			output, _ := runBy(t, 0, plugin, append(strings.Fields(arguments), "--source", source, "--no-details")...)
+		for _, from := range []string{sourceNetlink, sourceList} {
+			output, _ := runBy(t, 0, plugin, append(strings.Fields(arguments), "--source", from, "--no-details")...)
 			first, _, _ := strings.Cut(output, "backlog=")
 			for one, number := range rowsIn(t, strings.Split(first, "ephemeral_ports=")[0]) {
 				if number != rows[one] {
-					t.Errorf("%s, %s: %v: got %d, want %d", arguments, source, one, number, rows[one])
+					t.Errorf("%s, %s: %v: got %d, want %d", arguments, from, one, number, rows[one])
 				}
 			}
 		}
@@ -224,10 +224,10 @@ func TestTotalsOfANamespaceWithItsOwnTable(t *testing.T) {
 		e2e.Skip(t, "the kernel has one table for all network namespaces (before Linux 6.1): "+err.Error())
 	}
 	process := newSpace(t, "inner", 120)
-	for source, from := range map[string]string{sourceNetlink: sourceTotals, sourceList: sourceNetlink} {
-		output, code := runBy(t, 0, plugin, "--netns", strconv.Itoa(process.Pid), "--source", source, "--verbose")
+	for typed, from := range map[string]string{sourceNetlink: sourceTotals, sourceList: sourceNetlink} {
+		output, code := runBy(t, 0, plugin, "--netns", strconv.Itoa(process.Pid), "--source", typed, "--verbose")
 		if text := textOf(output); text != "tcp ESTABLISHED: 240, tcp LISTEN: 1" || code != 0 || !strings.Contains(output, " read from "+from+" in ") {
-			t.Errorf("%s: got %d %s", source, code, output)
+			t.Errorf("%s: got %d %s", from, code, output)
 		}
 	}
 }

@@ -52,12 +52,12 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 	const noPorts = "the ephemeral ports are not known: open /proc/sys/net/ipv4/ip_local_port_range: no such file or directory"
 	const rights = "reading another network namespace needs root..."
 
-	type question struct {
+	type asked struct {
 		arguments string
 		code      int
 		text      string // the text of the first line, up to the end or a trailing ...
 	}
-	healthy := []question{
+	healthy := []asked{
 		{"", 0, whole},
 		{"--source netlink", 0, whole},
 		{"--source gopsutil", 0, whole},
@@ -72,7 +72,7 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 	}
 	for _, broken := range []struct {
 		name, script string
-		questions    []question
+		questions    []asked
 	}{
 		{"healthy", "", healthy},
 		{"16 open files", "ulimit -n 16", healthy},
@@ -80,7 +80,7 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 		{"16 MiB of memory", fmt.Sprintf(`echo $$ >%q`, limited(t, "memory", map[string]string{"memory.limit_in_bytes": "16777216", "memory.max": "16777216"})), healthy},
 		{"an empty environment", `set -- env -i "$@"`, healthy},
 		{"an environment that leads astray", `export HOST_PROC=/etc HOST_SYS=/etc HOST_ETC=/proc HOME=/proc TMPDIR=/proc GODEBUG=netdns=9 PATH=`, healthy},
-		{"no /proc", "mount -t tmpfs none /proc", []question{
+		{"no /proc", "mount -t tmpfs none /proc", []asked{
 			{"", 0, whole},
 			{"--source netlink", 0, whole},
 			{"--by user", 0, "root: 14"},
@@ -97,18 +97,18 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"--by netns", 3, noNetns},
 			{"--netns 1", 3, noNetns},
 		}},
-		{"nothing but processes in /proc", "mount -t proc -o subset=pid none /proc", []question{
+		{"nothing but processes in /proc", "mount -t proc -o subset=pid none /proc", []asked{
 			{"", 0, whole},
 			{"--source gopsutil", 3, noProc},
 			{"--by process", 0, own + ": 14"},
 			{"-w ephemeral=50", 3, noPorts},
 		}},
-		{"no /proc/sys", "mount -t tmpfs none /proc/sys", []question{
+		{"no /proc/sys", "mount -t tmpfs none /proc/sys", []asked{
 			{"", 0, whole},
 			{"--source gopsutil", 0, whole},
 			{"-w ephemeral=50", 3, noPorts},
 		}},
-		{"a container on the host's network", `set -- unshare --pid --fork --mount-proc "$@"`, []question{
+		{"a container on the host's network", `set -- unshare --pid --fork --mount-proc "$@"`, []asked{
 			{"", 0, whole},
 			{"--by user", 0, "root: 14"},
 			{"--by process", 0, "?: 14"},
@@ -121,7 +121,7 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"--process " + own + " -c total=14", 0, "tcp ESTABLISHED: 0 to 6, tcp LISTEN: 0 to 1, tcp6 ESTABLISHED: 0 to 4, tcp6 LISTEN: 0 to 1, udp NONE: 0 to 1, udp6 NONE: 0 to 1, total: 0 to 14"},
 			{"--netns all", 3, "not all network namespaces are seen from a PID namespace..."},
 		}},
-		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []question{
+		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []asked{
 			{"", 0, whole},
 			{"--by user", 0, "?: 14"},
 			{"--user nobody", 3, "--user cannot be applied: " + noUsers},
@@ -133,14 +133,14 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"--by user -w total=13", 1, "?: 14, total: 14 [WARNING]"},
 			{"--by user -w 13", 3, "the verdict depends on what is not seen: " + noUsers},
 		}},
-		{"8 open files", "ulimit -n 8", []question{{"--netns all", 3, "...too many open files"}}},
-		{"other users' processes not to be looked into", "mount -t proc -o hidepid=1 proc /proc; set -- " + asNobody + `"$@"`, []question{
+		{"8 open files", "ulimit -n 8", []asked{{"--netns all", 3, "...too many open files"}}},
+		{"other users' processes not to be looked into", "mount -t proc -o hidepid=1 proc /proc; set -- " + asNobody + `"$@"`, []asked{
 			{"", 0, whole},
 			{"--by process", 0, "?: 14"},
 			{"--process " + own, 3, cannot},
 			{"--netns all", 3, rights},
 		}},
-		{"other users' processes hidden", "mount -t proc -o hidepid=2 proc /proc; set -- " + asNobody + `"$@"`, []question{
+		{"other users' processes hidden", "mount -t proc -o hidepid=2 proc /proc; set -- " + asNobody + `"$@"`, []asked{
 			{"", 0, whole},
 			{"--source gopsutil", 0, whole},
 			{"--by process", 0, "?: 14"},
@@ -241,9 +241,9 @@ func TestWithoutNetlinkTheOtherSourceServesAndIsNamed(t *testing.T) {
 				t.Errorf("got %d %s", code, more)
 			}
 			text, more, code := asked("-c", "tcp_established=5")
-			holder := fmt.Sprintf("tcp ESTABLISHED held by: %s (root) 6\n", filepath.Base(os.Args[0]))
-			if !strings.HasPrefix(text, "tcp ESTABLISHED: 6 [CRITICAL]") || !strings.HasPrefix(more, holder) || code != 2 {
-				t.Errorf("got %d %s\n%s\nwant %s", code, text, more, holder)
+			keeper := fmt.Sprintf("tcp ESTABLISHED held by: %s (root) 6\n", filepath.Base(os.Args[0]))
+			if !strings.HasPrefix(text, "tcp ESTABLISHED: 6 [CRITICAL]") || !strings.HasPrefix(more, keeper) || code != 2 {
+				t.Errorf("got %d %s\n%s\nwant %s", code, text, more, keeper)
 			}
 			for _, arguments := range []string{"--source netlink", "--min-idle 1h"} {
 				text, more, code := asked(strings.Fields(arguments)...)
