@@ -207,7 +207,9 @@ func sorted(line []string) []string {
 }
 
 // plugins says where the plugins are.
-func plugins(folder string) string { return fmt.Sprintf("const PluginContribDir = %q\n", folder) }
+func plugins(folder string) string {
+	return fmt.Sprintf("const PluginDir = %q\nconst PluginContribDir = PluginDir\n", folder)
+}
 
 // variable is the custom variable of a flag.
 func variable(flag string) string {

@@ -112,7 +112,7 @@ func TestGrafanaModuleFindsThePanels(t *testing.T) {
 			t.Errorf("%s: the panels are %q, want %q", section[1], titles, want)
 		}
 	}
-	if want := []string{"network-connections", "network_connections", "check_network_connections", "check_network_connections-windows"}; !slices.Equal(sections, want) {
+	if want := []string{"network-connections", "network_connections", "network_connections_windows", "check_network_connections", "check_network_connections-windows"}; !slices.Equal(sections, want) {
 		t.Errorf("the sections are %q, want %q", sections, want)
 	}
 }
