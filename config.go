@@ -127,12 +127,12 @@ func (p argumentParser) timeout() error {
 }
 
 func (p argumentParser) types() (err error) {
-	p.Question.Types, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
+	p.Question.Types, p.Question.NotTypes, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
 	return err
 }
 
 func (p argumentParser) statuses() (err error) {
-	p.Question.Statuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
+	p.Question.Statuses, p.Question.NotStatuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
 	for _, status := range p.Question.Statuses {
 		if err == nil && !p.isRecording {
 			err = checkStatus(thisSystem, status)
@@ -140,6 +140,9 @@ func (p argumentParser) statuses() (err error) {
 	}
 	if err == nil && len(p.Question.kinds(statuses)) == 0 {
 		err = errors.New("no socket can match: UDP sockets have the status none, TCP sockets all the others")
+		if len(p.Question.NotTypes)+len(p.Question.NotStatuses) > 0 {
+			err = errors.New("no socket can match: everything is excluded")
+		}
 	}
 	return err
 }
@@ -293,7 +296,8 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	if !p.isRecording {
 		of = statusesOf(thisSystem)
 	}
-	*level, err = parseThresholds(splitLists(p.list(flag)), p.Levels.by, func(name groupName) (groupName, error) {
+	*level, err = parseThresholds(p.list(flag), p.Levels.by, func(name groupName) (groupName, error) {
+		p.Levels.isJudgedEmpty = true
 		if isLimit(name.key) && !p.onLiveLinux() {
 			return name, errOnlyLinux(name.text)
 		}
@@ -313,7 +317,7 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 		}
 		if p.Levels.by.isWhole(name.key) {
 			p.name(name.key, name.mark)
-		} else {
+		} else if !slices.Contains(p.Levels.parts, name.key) {
 			p.Levels.parts = append(p.Levels.parts, name.key)
 		}
 		return name, p.Question.checkKey(p.Levels.by, name.key, name.text, of)
@@ -326,11 +330,12 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	return err
 }
 
-// emptiness decides whether a range for all groups judges that there is none: not
-// with the flags of the check that this one replaces alone, which is OK then.
+// emptiness decides whether a range for all groups judges that there is none, as
+// it does with any GROUP=RANGE. With the flags of the check that this one replaces
+// alone that is OK.
 func (p argumentParser) emptiness() error {
 	isOurs := len(p.Question.Filters) > 0 || p.flags.Changed("by") || p.Question.MinIdle > 0 || p.Netns != netnsSelf
-	p.Levels.isJudgedEmpty = isOurs || len(p.Levels.named)+len(p.Levels.parts) > 0
+	p.Levels.isJudgedEmpty = p.Levels.isJudgedEmpty || isOurs || len(p.Levels.named) > 0
 	return nil
 }
 

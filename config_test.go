@@ -161,16 +161,22 @@ func TestSpellingsOfTypesAndStatuses(t *testing.T) {
 		{"--conn-status=delete,bound,IDLE --test testdata/empty.json", "", "DELETE_TCB,BOUND,IDLE"},
 		{"--conn-type tcp,udp --conn-status none,close", "tcp,udp", "NONE,CLOSE"},
 		{"--conn-type tcp4,UDP4", "tcp,udp", ""},
-		{"--conn-type not:udp,!udp6", "tcp,tcp6", ""},
-		{"--conn-type all,not:tcp6", "tcp,udp,udp6", ""},
+		{"--conn-type not:udp,!udp6", "!udp,!udp6", ""},
+		{"--conn-type all,not:tcp6", "!tcp6", ""},
 		{"--conn-status estab,LISTENING", "", "ESTABLISHED,LISTEN"},
-		{"--conn-status listen,close,not:close", "", "LISTEN"},
+		{"--conn-status listen,close,not:close", "", "LISTEN,CLOSE,!CLOSE"},
 	} {
 		selected := configOf(t, strings.Fields(strings.Replace(test.arguments, "= ", "=", 1))...).Question
-		if got := strings.Join(selected.Types, ","); got != test.types {
+		list := func(names, excluded []string) string {
+			for _, name := range excluded {
+				names = append(names, "!"+name)
+			}
+			return strings.Join(names, ",")
+		}
+		if got := list(selected.Types, selected.NotTypes); got != test.types {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
-		if got := strings.Join(selected.Statuses, ","); got != test.statuses {
+		if got := list(selected.Statuses, selected.NotStatuses); got != test.statuses {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
 	}

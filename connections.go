@@ -46,6 +46,16 @@ func canonicalStatus(spelling string) (name string, known bool) {
 	return name, slices.Contains(statuses, name)
 }
 
+// readStatus returns the status of a socket of the type, from the spelling of a
+// tool or of a recording.
+func readStatus(socketType, spelling string) string {
+	if isUDP(socketType) || spelling == "" {
+		return statusNone
+	}
+	name, _ := canonicalStatus(spelling)
+	return givenName(name)
+}
+
 // checkStatus returns an error where a live system, in runtime.GOOS's spelling,
 // never lists sockets in the status.
 func checkStatus(system, status string) error {

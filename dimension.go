@@ -173,7 +173,10 @@ func (g grouping) value(key string, d *dimension) string {
 }
 
 func knownType(spelling string) (name string, known bool) {
-	name = strings.TrimSuffix(strings.ToLower(spelling), "4")
+	name = strings.ToLower(spelling)
+	if name == "tcp4" || name == "udp4" {
+		name = name[:len("tcp")]
+	}
 	return name, slices.Contains(socketTypes, name)
 }
 

@@ -10,10 +10,12 @@ import (
 
 // Question says which sockets count.
 type Question struct {
-	Types    []string // canonical; empty for all
-	Statuses []string // canonical; empty for all
-	Filters  []filter
-	MinIdle  time.Duration // 0: sockets count however busy they are
+	Types       []string // canonical; empty for all
+	Statuses    []string // canonical; empty for all
+	NotTypes    []string // but for these
+	NotStatuses []string
+	Filters     []filter
+	MinIdle     time.Duration // 0: sockets count however busy they are
 
 	MinIdleTyped string
 }
@@ -23,6 +25,9 @@ var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1",
 
 // includes tells whether any socket of the type and in the status can count.
 func (q *Question) includes(socketType, status string) bool {
+	if slices.Contains(q.NotTypes, socketType) || slices.Contains(q.NotStatuses, status) {
+		return false
+	}
 	return (len(q.Types) == 0 || slices.Contains(q.Types, socketType)) &&
 		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, status)) &&
 		(q.MinIdle == 0 || !isUDP(socketType) && slices.Contains(openStatuses, status))
@@ -186,10 +191,8 @@ type filterItem struct {
 // parseFilter reads a list of items, which may be excluded.
 func parseFilter(d *dimension, lists []string) (filter, error) {
 	f := filter{dimension: d, typed: strings.Join(lists, ",")}
-	for _, list := range lists {
-		if strings.HasPrefix(list, " ") {
-			return filter{}, fmt.Errorf("there is a blank in front of %s: leave it out, and write not: to exclude something (NRPE and Nagios cut at a !)", quote(strings.TrimSpace(list)))
-		}
+	if err := checkBlanks(lists); err != nil {
+		return filter{}, err
 	}
 	for _, typed := range splitLists(lists) {
 		text, isExcluded := cutExclusion(typed)

@@ -107,7 +107,7 @@ var otherNames = map[string]string{
 func suggestion(typed string) string {
 	best, distance := otherNames[typed], 3 // as many letters may be wrong, less one
 	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) {
-		if d := editDistance(typed, flag.Name); best == "" && d < distance {
+		if d := editDistance(typed, flag.Name); best == "" && d < min(distance, len(flag.Name)) {
 			best = flag.Name
 		}
 	})

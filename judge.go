@@ -154,43 +154,70 @@ func (l levels) judgeGroups(found *counts) []group {
 	unseen := l.by.hiddenGroups(groups)
 	for i := range groups {
 		g := &groups[i]
-		g.warning, g.critical = l.warning.of(l.by, g.key), l.critical.of(l.by, g.key)
+		g.warning, g.critical = l.warning.of(l.by, g.key, g.mark), l.critical.of(l.by, g.key, g.mark)
 		low, high := g.known, g.known+g.hidden+unseen.behind(g.key)
 		if g.isNamed { // its own number is asked for
 			g.hidden = high - low
 		}
 		isOthers := !g.isNamed && l.by.mask(g.key) != ""
-		if isOthers { // they are any number of groups, of one socket or more
-			low = min(low, 1)
+		if isOthers || !g.isNamed && low == 0 { // they are any number of groups, or none, of one socket or more
+			low = min(1, high)
 		}
 		g.verdict = judge(g.warning, g.critical, low, high)
-		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) {
-			g.least = check.OK // there may be no such group
+		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
+			none := l.judgeWithout(groups, i)
+			g.least, g.most = min(g.least, none), max(g.most, none)
 		}
 	}
 	slices.SortFunc(groups, l.by.compare)
 	return groups
 }
 
+// judgeWithout returns the state where there is no such group: a range for a part
+// of its name, or for all groups, may alert on that.
+func (l levels) judgeWithout(groups []group, i int) (state check.Status) {
+	isAlone := func(part string) bool {
+		return !slices.ContainsFunc(groups, func(g group) bool {
+			return g.key != groups[i].key && (g.known > 0 || g.isNamed) && (part == "" || l.by.isPart(part, g.key))
+		})
+	}
+	if l.isJudgedEmpty && isAlone("") {
+		state = judge(l.warning.first(""), l.critical.first(""), 0, 0).least
+	}
+	for _, part := range l.parts {
+		if l.by.isPart(part, groups[i].key) && isAlone(part) {
+			state = max(state, l.judgePart(part).least)
+		}
+	}
+	return state
+}
+
+// isPart tells whether the key has the values that a part of a name has.
+func (g grouping) isPart(part, key string) bool {
+	values := g.values(key)
+	for i, value := range g.values(part) {
+		if value != "" && value != values[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// judgePart returns what is said where no socket has a type or a status that a
+// threshold names.
+func (l levels) judgePart(part string) figure {
+	label := strings.ReplaceAll(part, keySeparator, "")
+	one := figure{text: strings.ReplaceAll(label, "_", " ") + ": 0", label: label, warning: l.warning.first(folded(label)), critical: l.critical.first(folded(label))}
+	one.verdict = judge(one.warning, one.critical, 0, 0)
+	return one
+}
+
 // judgeAbsent returns the types and statuses that a threshold names, where no
 // socket has them and that is not OK.
 func (l levels) judgeAbsent(r *results) (all []figure) {
 	for _, part := range l.parts {
-		isPresent := func(g group) bool {
-			values := l.by.values(g.key)
-			for i, value := range l.by.values(part) {
-				if value != "" && value != values[i] {
-					return false
-				}
-			}
-			return true
-		}
-		if slices.ContainsFunc(r.groups, isPresent) {
-			continue
-		}
-		label := strings.ReplaceAll(part, keySeparator, "")
-		one := figure{text: strings.ReplaceAll(label, "_", " ") + ": 0", label: label, warning: l.warning.first(folded(label)), critical: l.critical.first(folded(label))}
-		if one.verdict = judge(one.warning, one.critical, 0, 0); one.most != check.OK {
+		isPresent := slices.ContainsFunc(r.groups, func(g group) bool { return l.by.isPart(part, g.key) })
+		if one := l.judgePart(part); !isPresent && one.most != check.OK {
 			all = append(all, one)
 		}
 	}

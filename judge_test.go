@@ -103,6 +103,8 @@ func TestNothingFoundIsOKOrJudged(t *testing.T) {
 		{"-w 10 --local-port 443", nothingFound + `"all" with --local-port 443 found.`, "", 0},
 		{"-c 1: --by process", nothingFound + `"all" found. [CRITICAL]`, "", 2},
 		{"-c 1: --local-port 443 --always-ok", nothingFound + `"all" with --local-port 443 found. [CRITICAL] (always ok)`, "", 0},
+		{"-c 1:,total=100", nothingFound + `"all" found. [CRITICAL], total: 0`, "", 2},
+		{"-c 1:,close_wait=100", nothingFound + `"all" found. [CRITICAL]`, "", 2},
 		{"--zero -c 1: --conn-type tcp --conn-status listen", "tcp LISTEN: 0 [CRITICAL]", "", 2},
 	} {
 		output, code := replyTo(t, nil, strings.Fields(test.arguments)...)
@@ -194,7 +196,7 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"--by status --process web -c listen=1:", "10 LISTEN ?", unknown, 3},
 		{"--by status --process web -w 10", "10 LISTEN ?", "LISTEN: 0 to 10", 0},
 		{"--by status --process web -w 9", "10 LISTEN ?", unknown, 3},
-		{"--by status --process web -w 20:", "10 LISTEN ?", unknown, 3}, // there may be no such group
+		{"--by status --process web -w 20:", "10 LISTEN ?", "LISTEN: 0 to 10 [WARNING]", 1}, // also where there is no such group
 		{"--by process,status --process web -w 13", "3 LISTEN web, 10 LISTEN ?", "web LISTEN: 3, ? LISTEN: 0 to 10", 0},
 		{"--by process,status --process web -w 12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process !web -w 9", "10 LISTEN ?", unknown, 3},

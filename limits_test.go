@@ -15,7 +15,7 @@ func withLimits(t *testing.T, warning, critical string) *Config {
 		into *Thresholds
 	}{{warning, &config.Levels.warning}, {critical, &config.Levels.critical}} {
 		var err error
-		*level.into, err = parseThresholds(splitLists([]string{level.text}), config.Levels.by, func(name groupName) (groupName, error) { return name, nil })
+		*level.into, err = parseThresholds([]string{level.text}, config.Levels.by, func(name groupName) (groupName, error) { return name, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

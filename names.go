@@ -47,9 +47,11 @@ func (g grouping) label(key string) string {
 	return strings.Join(labels, "_")
 }
 
-// shown returns the value as it is printed.
+// shown returns the value as it is printed. Recordings can have a status that
+// nobody knows.
 func (d *dimension) shown(value string) string {
-	if isTold(value) && (d.isFree || d == byStatus) {
+	isOutside := d.isFree || d == byStatus && !slices.Contains(statuses, value)
+	if isOutside && isTold(value) {
 		return cleanName(value)
 	}
 	return value

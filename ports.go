@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	stdnet "net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,9 +139,9 @@ func (e ephemeralPorts) tally() *tally {
 // figure returns the fullest use of the ports.
 func (e ephemeralPorts) figure(found *counts) figure {
 	var fullest use
-	for id, space := range e { // where nothing holds a port
-		if fullest.size == 0 || space.name < e[fullest.id].name {
-			fullest = use{id: id, size: space.size()}
+	for i, id := range e.inOrder() { // where nothing holds a port
+		if i == 0 {
+			fullest = use{id: id, size: e[id].size()}
 		}
 	}
 	for _, each := range e.uses(found) {
@@ -161,6 +164,11 @@ func (e ephemeralPorts) figure(found *counts) figure {
 		return yes
 	}
 	return one
+}
+
+// inOrder returns the network namespaces by their names.
+func (e ephemeralPorts) inOrder() []uint64 {
+	return slices.SortedFunc(maps.Keys(e), func(a, b uint64) int { return cmp.Or(cmp.Compare(e[a].name, e[b].name), cmp.Compare(a, b)) })
 }
 
 // use is how many ports are gone for whoever wants one.
@@ -194,7 +202,8 @@ func (e ephemeralPorts) uses(found *counts) (all []use) {
 			datagrams[id]++
 		}
 	}
-	for id, size := range sizes {
+	for _, id := range e.inOrder() {
+		size := sizes[id]
 		all = append(all, use{id: id, used: min(datagrams[id], size), size: size, text: " for UDP"})
 		if forAll[id] > 0 {
 			all = append(all, use{id: id, used: min(forAll[id], size), size: size, text: " for any peer", peer: heldByBind})

@@ -20,8 +20,9 @@ func parseRange(text string) (check.Threshold, error) {
 	}
 	// A backslash stands in front of ranges that begin with a dash, for parsers
 	// that would take those for flags.
-	rest, inside := strings.CutPrefix(strings.TrimPrefix(text, `\`), check.RangeStartSymbol)
-	if text == "" {
+	plain := strings.TrimPrefix(text, `\`)
+	rest, inside := strings.CutPrefix(plain, check.RangeStartSymbol)
+	if plain == "" {
 		return refuse("it is empty, a range is [@][start:][end]")
 	}
 	if rest == "" {

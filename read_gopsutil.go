@@ -62,6 +62,9 @@ func kindOf(tallies []*tally) string {
 }
 
 func listConnections(ctx context.Context, log debugLog, kind string, asked fields) ([]net.ConnectionStat, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	connections, err := readConnections(ctx, kind, asked)
 	log.done("gopsutil: "+kind, len(connections), err, started)
@@ -101,19 +104,13 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 		if err != nil {
 			return err
 		}
-		statusOf := map[string]string{} // by its spelling
 		sockets := make([]Socket, 0, len(connections))
 		for _, connection := range connections {
 			s := Socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns, Idle: -1}
 			if !slices.Contains(types, s.Proto) {
 				continue
 			}
-			if statusOf[s.Status] == "" {
-				statusOf[s.Status], _ = canonicalStatus(s.Status)
-			}
-			if s.Status = statusOf[s.Status]; isUDP(s.Proto) || s.Status == "" {
-				s.Status = statusNone
-			}
+			s.Status = readStatus(s.Proto, s.Status)
 			s.Laddr.IP, s.Raddr.IP = usualText(s.Laddr.IP), usualText(s.Raddr.IP)
 			if s.Raddr.Port == 0 {
 				s.Raddr.IP = nothing

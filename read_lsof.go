@@ -209,9 +209,7 @@ func (s lsofSet) socket() (Socket, error) {
 	case device == "":
 		return Socket{}, errors.New("there is no device to tell the socket from others")
 	}
-	if one.Status, _ = canonicalStatus(s.field("TST=")); isUDP(one.Proto) || one.Status == "" {
-		one.Status = statusNone
-	}
+	one.Status = readStatus(one.Proto, s.field("TST="))
 	return one, nil
 }
 

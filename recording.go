@@ -133,10 +133,7 @@ func parseRecorded(raw []byte) (Socket, error) {
 	default:
 		s.Proto = typeOf(recorded.Family, recorded.Type)
 	}
-	if s.Status, _ = canonicalStatus(s.Status); isUDP(s.Proto) || s.Status == "" {
-		s.Status = statusNone
-	}
-	s.Status = cleanName(s.Status)
+	s.Status = readStatus(s.Proto, s.Status)
 	if s.Pid == 0 && (s.Status == "TIME_WAIT" || s.Status == "SYN_RECV") {
 		s.Pid = -1 // no process holds these
 	}

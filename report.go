@@ -126,10 +126,10 @@ func (p page) render(n int) string {
 	if p.total.label != "" {
 		p.add(p.total)
 	}
-	text := strings.Join(p.texts, ", ")
-	if len(p.texts) == 0 {
-		text = nothingText(&p.config.Question) + p.empty.stateText()
+	if len(p.texts) == 0 || p.empty.least != check.OK {
+		p.texts = slices.Insert(p.texts, 0, nothingText(&p.config.Question)+p.empty.stateText())
 	}
+	text := strings.Join(p.texts, ", ")
 	if p.config.AlwaysOK {
 		text += " (always ok)"
 	}
@@ -212,27 +212,27 @@ func (i figure) stateText() string {
 // fixOrder brings the performance data of the groups into the order of types and
 // statuses: PNP4Nagios stores by position.
 func (p *page) fixOrder(groups []group) {
-	order := map[*check.Perfdata]group{}
-	for i, g := range groups {
-		order[p.perfdata[i]] = g
+	order := map[string]group{}
+	for _, g := range groups {
+		g.known = 0
+		order[p.config.Levels.by.label(g.key)] = g
 	}
-	slices.SortFunc(p.perfdata, func(a, b *check.Perfdata) int {
-		first, second := order[a], order[b]
-		first.known, second.known = 0, 0
-		return p.config.Levels.by.compare(first, second)
+	slices.SortStableFunc(p.perfdata, func(a, b *check.Perfdata) int {
+		return p.config.Levels.by.compare(order[a.Label], order[b.Label])
 	})
 }
 
 // nothingText says that no socket was found, and names all that was asked for,
 // as it was typed.
 func nothingText(q *Question) string {
-	list := func(names []string) string {
-		if len(names) == 0 {
-			return "all"
+	list := func(names, excluded []string) string {
+		names = slices.Clone(names)
+		for _, name := range excluded {
+			names = append(names, "not:"+name)
 		}
-		return strings.ToLower(strings.Join(names, ","))
+		return strings.ToLower(cmp.Or(strings.Join(names, ","), "all"))
 	}
-	text := fmt.Sprintf("No connections of type %q in status %q", list(q.Types), list(q.Statuses))
+	text := fmt.Sprintf("No connections of type %q in status %q", list(q.Types, q.NotTypes), list(q.Statuses, q.NotStatuses))
 	var filters []string
 	for _, f := range q.Filters {
 		filters = append(filters, "--"+f.name+" "+asTyped(f.typed))

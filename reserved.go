@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -43,12 +44,20 @@ func limitNames() (names []string) {
 	return append(names, allLimits)
 }
 
-// isReserved tells whether a name has a meaning of its own in texts and labels.
-func isReserved(name string) bool {
-	name = strings.ToLower(name)
-	isRow := func(kind limitRow) bool { return kind.name == name || kind.label == name }
-	return slices.Contains([]string{"", hidden, nothing, totalGroup, allLimits}, name) || slices.ContainsFunc(limitRows, isRow)
-}
+// reservedNames have a meaning of their own in texts, in labels or in thresholds.
+var reservedNames = func() map[string]bool {
+	reserved := map[string]bool{"": true, hidden: true, nothing: true, totalGroup: true, allLimits: true}
+	for _, kind := range limitRows {
+		reserved[kind.name], reserved[kind.label] = true, true
+	}
+	for _, name := range slices.Concat(socketTypes, statuses, slices.Collect(maps.Keys(otherSpellings))) {
+		reserved[folded(name)], reserved[strings.ReplaceAll(folded(name), "_", "-")] = true, true
+	}
+	return reserved
+}()
+
+// isReserved tells whether no other name may be like it.
+func isReserved(name string) bool { return reservedNames[folded(name)] }
 
 // cleanName returns a name that others have chosen, fit for texts and labels.
 // Some names have a meaning of their own there, and so has a colon: Icinga 2

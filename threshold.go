@@ -26,17 +26,21 @@ type groupName struct {
 
 // parseThresholds reads a list of [GROUP=]RANGE. Each name in it is passed to
 // check, which may change its key.
-func parseThresholds(items []string, by grouping, check func(groupName) (groupName, error)) (Thresholds, error) {
+func parseThresholds(lists []string, by grouping, check func(groupName) (groupName, error)) (Thresholds, error) {
 	thresholds := Thresholds{}
-	if len(items) == 1 && slices.Contains([]string{"", "=", "none"}, strings.ToLower(items[0])) {
-		return thresholds, nil // what monitoring systems give for a variable that is not set
-	}
-	for _, item := range items {
+	// Monitoring systems give an empty one for a variable that is not set.
+	lists = slices.DeleteFunc(slices.Clone(lists), func(list string) bool {
+		return slices.Contains([]string{"", "=", "none"}, strings.ToLower(strings.TrimSpace(list)))
+	})
+	for _, item := range splitLists(lists) {
 		name, text, isNamed := cutLast(item, "=")
 		if !isNamed {
 			name, text = "", item
 		}
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
+		if bare := strings.TrimRight(name, "<>"); bare != name {
+			return nil, fmt.Errorf("%s is no threshold: a range for a group is GROUP=RANGE, as in %s=%s", quote(item), asTyped(strings.ToLower(bare)), asTyped(text))
+		}
 		if isLimit(strings.ToLower(name)) {
 			text = strings.ReplaceAll(text, "%", "")
 		}
@@ -109,7 +113,7 @@ func (g grouping) parseGroup(name string) (groupName, error) {
 		key = part
 	case name == "":
 		return groupName{}, errors.New("the name of a group is empty")
-	case !g.isPlain() && (!ok || isPart):
+	case !g.isPlain() && (!ok || isPart && g.freeNames() > 0):
 		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each%s", quote(name), g.names(","), g.advice(part))
 	}
 	found.key = key
@@ -181,19 +185,20 @@ func (t Thresholds) first(names ...string) *check.Threshold {
 	return nil
 }
 
-// of returns the range that holds for the group: the most specific one.
-func (t Thresholds) of(by grouping, key string) *check.Threshold {
+// of returns the range that holds for the group: the most specific one. ending is
+// the mark with which the group was named, where it has no socket.
+func (t Thresholds) of(by grouping, key, ending string) *check.Threshold {
 	if _, isForAll := t[""]; len(t) == 0 || len(t) == 1 && isForAll {
 		return t.first("")
 	}
-	return t.first(append(t.namesOf(by, key), "")...)
+	return t.first(append(t.namesOf(by, key, cmp.Or(ending, mark(key))), "")...)
 }
 
 // namesOf returns the names by which thresholds can name the group, the most
 // specific one first.
-func (t Thresholds) namesOf(by grouping, key string) []string {
+func (t Thresholds) namesOf(by grouping, key, ending string) []string {
 	label := folded(by.label(key))
-	names := []string{label + mark(key), label}
+	names := []string{label + ending, label}
 	if short := by.shortened(key); short != key {
 		names = append(names, folded(by.label(short)))
 	}

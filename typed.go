@@ -29,11 +29,13 @@ func cutExclusion(item string) (text string, isExcluded bool) {
 	return strings.CutPrefix(item, "!")
 }
 
-// parseNames returns the canonical names of the items, each once, in the
-// order given; none for all. Excluded ones are taken from all choices.
-func parseNames(lists []string, what string, choices []string, canonical func(string) (string, bool)) (chosen []string, err error) {
+// parseNames returns the canonical names of the items, each once, in the order
+// given, and of those that are excluded; none for all.
+func parseNames(lists []string, what string, choices []string, canonical func(string) (string, bool)) (chosen, excluded []string, err error) {
+	if err := checkBlanks(lists); err != nil {
+		return nil, nil, err
+	}
 	isAll := false
-	var excluded []string
 	for _, item := range splitLists(lists) {
 		text, isExcluded := cutExclusion(item)
 		name, known := canonical(text)
@@ -41,20 +43,28 @@ func parseNames(lists []string, what string, choices []string, canonical func(st
 		case strings.EqualFold(item, "all"):
 			isAll = true
 		case !known:
-			return nil, fmt.Errorf("unknown %s %s: use all, %s", what, quote(item), strings.ToLower(strings.Join(choices, ", ")))
+			return nil, nil, fmt.Errorf("unknown %s %s: use all, %s", what, quote(item), strings.ToLower(strings.Join(choices, ", ")))
 		case isExcluded:
 			excluded = append(excluded, name)
 		case !slices.Contains(chosen, name):
 			chosen = append(chosen, name)
 		}
 	}
-	if len(excluded) > 0 && (isAll || len(chosen) == 0) {
-		chosen, isAll = choices, false
-	}
 	if isAll {
-		return nil, nil
+		chosen = nil
 	}
-	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return slices.Contains(excluded, name) }), nil
+	return chosen, excluded, nil
+}
+
+// checkBlanks refuses a list that begins with a blank: it may be what NRPE and
+// Nagios have left of an exclusion.
+func checkBlanks(lists []string) error {
+	for _, list := range lists {
+		if strings.HasPrefix(list, " ") {
+			return fmt.Errorf("there is a blank in front of %s: leave it out, and write not: to exclude something (NRPE and Nagios cut at a !)", quote(strings.TrimSpace(list)))
+		}
+	}
+	return nil
 }
 
 // parseDuration reads a duration as Go writes it, days, or a plain number of
