@@ -121,3 +121,55 @@ func TestCountsUnderChurnArePossible(t *testing.T) {
 	t.Logf("totals: %s", spreads[sourceNetlink])
 	t.Logf("lists: %s", spreads[sourceList])
 }
+
+// Connections, processes and network namespaces come and go all the time: every
+// call has an answer, and none is out of what is possible.
+func TestEveryCallHasAnAnswerUnderChurn(t *testing.T) {
+	plugin := inOwnNetwork(t)
+	if plugin == "" {
+		return
+	}
+	const fixed, turnover = 150, 64
+	_, address := startHelper(t, helper("server", "keeper", "127.0.0.1:0", "keep"))
+	startHelper(t, helper("client", "holder", address, fmt.Sprint(fixed), "keep"))
+	_, busy := startHelper(t, helper("server", "busy", "127.0.0.1:0", "polite"))
+	startHelper(t, helper("churn", busy, fmt.Sprint(turnover)))
+	if isLong() { // which makes the whole host busy
+		startHelper(t, helper("births"))
+	}
+	stays := fmt.Sprint("stays", os.Getpid()) // others may run this test too
+	space := newSpace(t, stays, 2)
+	for _, call := range []struct {
+		arguments, label string
+		least, most      int
+	}{
+		{"", "tcp_ESTABLISHED", 2 * fixed, 1 << 20},
+		{"--local-port " + portOf(address), "tcp_ESTABLISHED", fixed, fixed},
+		{"--by process,status --process holder,keeper", "holder_ESTABLISHED", fixed, fixed},
+		{"--by unit,status", "", 0, 0},
+		{"-w limits=100,ephemeral=100", "ephemeral_ports", 0, 100},
+		{"--min-idle 1ms --local-port " + portOf(address), "tcp_ESTABLISHED", fixed, fixed},
+		{"--netns all --by netns,process --process " + stays, stays + "_" + stays, 5, 5},
+		{"--netns " + strconv.Itoa(space.Pid), "tcp_ESTABLISHED", 4, 4},
+	} {
+		t.Run(call.arguments, func(t *testing.T) {
+			if strings.Contains(call.arguments, "--netns all") && !isLong() {
+				t.Skip("other network namespaces of this host are read too, CHECK_LONG=1 runs it")
+			}
+			for range often(10, 500) {
+				output, code := runBy(t, 0, plugin, append(strings.Fields(call.arguments), "--no-details", "--timeout", "240")...)
+				number := -1.0
+				for value := range strings.FieldsSeq(valuesOf(output)) {
+					if typed, isIt := strings.CutPrefix(value, call.label+"="); isIt && call.label != "" {
+						number, _ = strconv.ParseFloat(strings.TrimSuffix(typed, "%"), 64)
+					}
+				}
+				// A group of which something may be hidden has no performance data.
+				isPossible := number >= float64(call.least) && number <= float64(call.most) || call.label == "" || strings.Contains(output, " to ")
+				if code != 0 || !isPossible {
+					t.Fatalf("got %d %s", code, output)
+				}
+			}
+		})
+	}
+}

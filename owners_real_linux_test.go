@@ -57,7 +57,7 @@ func TestLeakIsBlamedOnItsProgram(t *testing.T) {
 		{"no details", 0, "-w close_wait=3 --conn-status close_wait --conn-type tcp --no-details", 1, []string{"[WARNING] - tcp CLOSE WAIT: 12 [WARNING]"}},
 		{
 			"gopsutil", 0, "-w 3 --source gopsutil --conn-type tcp6 --conn-status close_wait", 1,
-			[]string{"[WARNING] - tcp6 CLOSE WAIT: 7 [WARNING] (forgetful 7)", "tcp6 CLOSE WAIT held by: forgetful (root) 7", "tcp6 CLOSE WAIT peers: to " + other + " 7"},
+			[]string{"[WARNING] - tcp6 CLOSE WAIT: 7 [WARNING] (forgetful 7)", "tcp6 CLOSE WAIT held by: forgetful (root) 7", "tcp6 CLOSE WAIT peers: to " + other + " 7", "gopsutil is for comparing: it leaves out sockets that look alike (SO_REUSEPORT listeners, UDP sockets bound alike)"},
 		},
 		{"by process", 0, "--by process --conn-status close_wait", 0, []string{"[OK] - leaky server: 12, forgetful: 7"}},
 		{"by process and status", 0, "--by process,status --process forgetful", 0, []string{"[OK] - forgetful CLOSE WAIT: 7"}},
