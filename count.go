@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -258,10 +259,11 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 		if d.isLast {
 			all.Wait()
 		}
-		if d.isQuick || d.isLast {
+		if d.isQuick || d.isLast || len(dumps) == 1 {
 			read(i)
 			continue
 		}
+		runtime.SetDefaultGOMAXPROCS()
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()

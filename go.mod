@@ -3,6 +3,9 @@ module check_network_connections
 
 go 1.25.0
 
+// Looking for the limits of a container takes longer than they matter here.
+godebug containermaxprocs=0
+
 require (
 	github.com/NETWAYS/go-check v1.0.0
 	github.com/shirou/gopsutil/v3 v3.24.5

@@ -25,7 +25,9 @@ func (h *host) limits(isAsked func(limitRow) bool) (all []limit, err error) {
 				found.name = space.name
 				ports[space.inode] = found
 			}
-			queues[space.inode] = backlogSpace{space.name, h.halfOpenMax()}
+			if isAsked(limitBacklog) {
+				queues[space.inode] = backlogSpace{space.name, h.halfOpenMax()}
+			}
 			return h.addQuotas(quotas, isAsked, space)
 		})
 		if err != nil && !errors.Is(err, errVanished) {

@@ -116,7 +116,8 @@ func (h *host) typesTogether(tallies []*tally, isQuick bool) [][]string {
 	isListed, isCounted := false, false
 	for _, t := range tallies {
 		if t.includes("tcp", "ESTABLISHED") || t.includes("tcp6", "ESTABLISHED") {
-			isListed, isCounted = isListed || !t.isPlain(), isCounted || t.isPlain()
+			isFew := t.bounds != nil && len(t.bounds(h.spaces[0].inode)) > 0
+			isListed, isCounted = isListed || !t.isPlain() && !isFew, isCounted || t.isPlain()
 		}
 	}
 	if len(h.spaces) == 1 && !isQuick && isListed && !isCounted {
