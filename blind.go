@@ -38,37 +38,49 @@ func (all blindSpots) tallies(q *Question) (tallies []*tally) {
 	return tallies
 }
 
-// text says what is not seen, and which rights would show it.
+// text says what is not seen, and how it can be.
 func (b blindSpot) text() string {
+	sockets := fmt.Sprintf("%d sockets", b.sockets)
+	if b.sockets == 1 {
+		sockets = "1 socket"
+	}
 	switch {
 	case b.dimension == byUnit && b.isRecording:
-		return fmt.Sprintf("the recording does not name the units of %d sockets (%s)", b.sockets, hidden)
+		return fmt.Sprintf("the recording does not name the units of %s (%s)", sockets, hidden)
 	case b.dimension == byUnit:
-		return fmt.Sprintf("the units of %d sockets are outside of this container (%s)", b.sockets, hidden)
+		return fmt.Sprintf("the units of %s are outside of this container (%s)", sockets, hidden)
 	case b.dimension != byProcess && b.dimension != byUser:
-		return fmt.Sprintf("the recording does not carry the ports and addresses of %d sockets", b.sockets)
+		return fmt.Sprintf("the recording does not carry the ports and addresses of %s", sockets)
 	case b.dimension == byUser && b.isRecording:
-		return fmt.Sprintf("the users of %d sockets are not known from this source", b.sockets)
+		return fmt.Sprintf("the users of %s are not known from this source", sockets)
 	case b.dimension == byUser && thisSystem == "linux":
-		return fmt.Sprintf("the users of %d sockets are not known in this user namespace", b.sockets)
+		return fmt.Sprintf("the users of %s are not known in this user namespace", sockets)
 	case b.dimension == byUser && thisSystem == "windows":
-		return fmt.Sprintf("%d sockets belong to processes of which this user may not see the users (%s): an administrator sees them", b.sockets, hidden)
+		return fmt.Sprintf("the users of %s are hidden from this user (%s): an administrator sees them", sockets, hidden)
 	case b.dimension == byUser:
-		return fmt.Sprintf("the users of %d sockets are not known", b.sockets)
+		return fmt.Sprintf("the users of %s are not known", sockets)
 	case b.isRecording:
-		return fmt.Sprintf("the recording does not name the processes of %d sockets (%s)", b.sockets, hidden)
+		return fmt.Sprintf("the recording does not name the processes of %s (%s)", sockets, hidden)
+	case thisSystem == "windows":
+		return fmt.Sprintf("Windows does not tell the processes of %s (%s)", sockets, hidden)
 	}
-	if thisSystem == "windows" {
-		return fmt.Sprintf("Windows does not tell whose %d sockets are (%s)", b.sockets, hidden)
-	}
-	rights := "an administrator sees them"
+	remedy := "an administrator sees them"
 	switch {
 	case os.Geteuid() == 0:
-		rights = "not even root may see them here, unless they were closed meanwhile"
+		remedy = "not even root may see them here, unless they were closed meanwhile"
 	case thisSystem == "linux":
-		rights = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+		remedy = "root sees them, and so does every user after " + seeAll()
 	}
-	return fmt.Sprintf("%d sockets belong to processes that this user may not see (%s): %s", b.sockets, hidden, rights)
+	return fmt.Sprintf("the processes of %s are hidden from this user (%s): %s", sockets, hidden, remedy)
+}
+
+// seeAll returns the command by which any user of this program sees all processes.
+func seeAll() string {
+	path, err := os.Executable()
+	if err != nil {
+		path = programName
+	}
+	return "setcap cap_sys_ptrace,cap_dac_read_search+ep " + printable(path)
 }
 
 // check returns an error where there is no answer without what is not seen: the
@@ -79,9 +91,9 @@ func (all blindSpots) check(r *results, isJudged, isAlwaysOK bool) error {
 		switch {
 		case spot.sockets == 0:
 		case !r.verdict().isCertain() && !isAlwaysOK:
-			return errors.New("the verdict depends on what is not seen: " + spot.text())
+			return errors.New("hidden sockets could change the result: " + spot.text())
 		case spot.isFilter && !isJudged && r.sockets == 0 && r.hidden > 0:
-			return fmt.Errorf("--%s cannot be applied: %s", spot.name, spot.text())
+			return fmt.Errorf("--%s finds nothing for certain: %s", spot.name, spot.text())
 		}
 	}
 	return nil

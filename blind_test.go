@@ -14,13 +14,13 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 	case os.Geteuid() == 0:
 		processes += "not even root may see them here, unless they were closed meanwhile"
 	case thisSystem == "linux":
-		processes += "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+		processes += "root sees them, and so does every user after setcap cap_sys_ptrace,cap_dac_read_search+ep " + os.Args[0]
 	default:
 		processes += "an administrator sees them"
 	}
 	users := "the users of 3 sockets are not known"
 	if thisSystem == "windows" {
-		users = "3 sockets belong to processes of which this user may not see the users (?): an administrator sees them"
+		users = "the users of 3 sockets are hidden from this user (?): an administrator sees them"
 	} else if thisSystem == "linux" {
 		users += " in this user namespace"
 	}
@@ -38,6 +38,10 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 		{byLocalPort, true, "the recording does not carry the ports and addresses of 3 sockets"},
 		{byRemoteAddress, true, "the recording does not carry the ports and addresses of 3 sockets"},
 	} {
+		one := (blindSpot{dimension: test.dimension, isRecording: test.isRecording, sockets: 1}).text()
+		if want := strings.ReplaceAll(test.want, "3 sockets", "1 socket"); one != want {
+			t.Errorf("got  %s\nwant %s", one, want)
+		}
 		if got := (blindSpot{dimension: test.dimension, isRecording: test.isRecording, sockets: 3}).text(); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
@@ -47,9 +51,9 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 // hiddenNote is how a line begins that tells of processes that are not seen.
 func hiddenNote(sockets int) string {
 	if thisSystem == "windows" {
-		return fmt.Sprintf("Windows does not tell whose %d sockets are (?)", sockets)
+		return fmt.Sprintf("Windows does not tell the processes of %d sockets (?)", sockets)
 	}
-	return fmt.Sprintf("%d sockets belong to processes that this user may not see (?): ", sockets)
+	return fmt.Sprintf("the processes of %d sockets are hidden from this user (?): ", sockets)
 }
 
 func TestOnlyWhatMattersCanBeBlind(t *testing.T) {

@@ -243,7 +243,7 @@ func (p argumentParser) minIdle() error {
 func (p argumentParser) netns() error {
 	switch {
 	case p.Netns == "":
-		return errors.New("it is empty: use self, all, a name under /run/netns, a process id or a path")
+		return errors.New("give self, all, a name under /run/netns, a process id or a path")
 	case p.Netns != netnsSelf && !p.onLiveLinux():
 		return errOnlyLinux("a network namespace")
 	}
@@ -272,7 +272,7 @@ func (p argumentParser) zero() error {
 		return nil
 	}
 	if !p.Levels.by.isPlain() {
-		return errors.New("it goes with --by type and status only: which groups of another dimension there can be is not known")
+		return errors.New("works only with --by type and status: other groups are not known beforehand")
 	}
 	for _, k := range p.Question.kinds(statusesOf(thisSystem)) {
 		s := Socket{Proto: k.socketType}

@@ -164,12 +164,12 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 	}
 	index := slices.IndexFunc(q.kinds(of), isOne)
 	if index < 0 {
-		return fmt.Errorf("the group %s is left out by what is selected", text)
+		return fmt.Errorf("no selected socket can be in the group %s", text)
 	}
 	s.Proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
 	for i := range q.Filters {
 		if f := &q.Filters[i]; g.has(f.dimension) && f.asks(&s) == no {
-			return fmt.Errorf("the group %s is left out by --%s", text, q.Filters[i].name)
+			return fmt.Errorf("--%[2]s excludes the group %[1]s", text, q.Filters[i].name)
 		}
 	}
 	return nil

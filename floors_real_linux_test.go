@@ -105,7 +105,7 @@ mkfifo /proc/7/comm
 `, e2e.Folder(t), inode)
 	for arguments, want := range map[string]string{
 		"--no-details": "[WARNING] - tcp LISTEN: 1 [WARNING]|tcp_LISTEN=1;0;;0\n",
-		"":             "[WARNING] - tcp LISTEN: 1 [WARNING]|tcp_LISTEN=1;0;;0\nwho holds the sockets cannot be told in time\n",
+		"":             "[WARNING] - tcp LISTEN: 1 [WARNING]|tcp_LISTEN=1;0;;0\nno time was left to find the holders\n",
 	} {
 		output, code := outputOf(t, inMounts(t, script, plugin, append(strings.Fields(arguments), "-w", "0", "--timeout", "5")...))
 		if output != want || code != 1 {

@@ -96,7 +96,7 @@ func processItem(text string) (func(*Socket) bool, error) {
 // typed, as it is or as it is shown. * and ? stand for what they do in a shell.
 func nameMatcher(text string) (func(name string) bool, error) {
 	if text == "" {
-		return nil, errors.New("a name is empty")
+		return nil, errors.New("give a name")
 	}
 	if !isTold(text) || !strings.ContainsAny(text, "*?") {
 		return func(name string) bool { return name == text || isTold(name) && cleanName(name) == text }, nil

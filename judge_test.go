@@ -120,7 +120,7 @@ func TestNothingFoundIsOKOrJudged(t *testing.T) {
 // What is not seen must neither make an OK of what could be a violation, nor a
 // violation of what it could cure.
 func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
-	const unknown = "the verdict depends on what is not seen"
+	const unknown = "hidden sockets could change the result"
 	for _, test := range []struct {
 		arguments, sockets string
 		want               string // the first line without performance data, or the reason
@@ -200,7 +200,7 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"--by process,status --process web -w 13", "3 LISTEN web, 10 LISTEN ?", "web LISTEN: 3, ? LISTEN: 0 to 10", 0},
 		{"--by process,status --process web -w 12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process !web -w 9", "10 LISTEN ?", unknown, 3},
-		{"--by status --process web", "10 LISTEN ?", "--process cannot be applied", 3}, // and nothing is judged
+		{"--by status --process web", "10 LISTEN ?", "--process finds nothing for certain", 3}, // and nothing is judged
 		{"--by status --process ?", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 10", 0},
 		{"--by status --process web,? -w 12", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 13 [WARNING]", 1},
 		{"--by status --process web -w 9", "3 LISTEN web, 50 TIME_WAIT -", "LISTEN: 3", 0}, // nobody has these
@@ -227,7 +227,7 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 // A recording has the processes of no socket, and often not more than types and
 // statuses.
 func TestRecordingsWithoutOwnersAreJudgedAsFarAsTheyGo(t *testing.T) {
-	const unknown = "[UNKNOWN] - the verdict depends on what is not seen: "
+	const unknown = "[UNKNOWN] - hidden sockets could change the result: "
 	const notNamed = "the recording does not name the processes of 22 sockets (?)"
 	for _, test := range []struct{ recording, arguments, want string }{
 		{"leaking-server", "--by process -w 30", "[OK] - ?: 22, -: 4"},
@@ -236,18 +236,18 @@ func TestRecordingsWithoutOwnersAreJudgedAsFarAsTheyGo(t *testing.T) {
 		{"leaking-server", "--by process -w java=30", "[OK] - ?: 22, -: 4, java: 0 to 22"},
 		{"leaking-server", "--by process -w java=5", unknown + notNamed},
 		{"leaking-server", "--by process -w ?=5", "[WARNING] - ?: 22 [WARNING], -: 4"},
-		{"leaking-server", "--process java", "[UNKNOWN] - --process cannot be applied: " + notNamed},
+		{"leaking-server", "--process java", "[UNKNOWN] - --process finds nothing for certain: " + notNamed},
 		{"leaking-server", "--process !java", "[OK] - tcp TIME WAIT: 4, tcp CLOSE WAIT: 0 to 8, tcp ESTABLISHED: 0 to 5, tcp LISTEN: 0 to 1, tcp6 ESTABLISHED: 0 to 5, tcp6 LISTEN: 0 to 1, udp NONE: 0 to 2"},
 		{"leaking-server", "--process java -c total=22 --by type", "[OK] - tcp: 0 to 14, tcp6: 0 to 6, udp: 0 to 2, total: 0 to 22"},
 		{"leaking-server", "--process java -c total=21", unknown + notNamed},
 		{"leaking-server", "--user 101", "[OK] - udp NONE: 2"},
 		{"leaking-server", "--user 101 -w tcp_time_wait=3", "[OK] - udp NONE: 2, tcp TIME WAIT: 0"},
-		{"small-server", "--user 1000", "[UNKNOWN] - --user cannot be applied: the users of 58 sockets are not known from this source"},
-		{"small-server", "--local-port 443", "[UNKNOWN] - --local-port cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
-		{"small-server", "--local-port !443", "[UNKNOWN] - --local-port cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
-		{"small-server", "--local-address 10.0.0.0/8", "[UNKNOWN] - --local-address cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
-		{"small-server", "--remote-port 443", "[UNKNOWN] - --remote-port cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
-		{"small-server", "--remote-address !10.0.0.0/8", "[UNKNOWN] - --remote-address cannot be applied: the recording does not carry the ports and addresses of 59 sockets"},
+		{"small-server", "--user 1000", "[UNKNOWN] - --user finds nothing for certain: the users of 58 sockets are not known from this source"},
+		{"small-server", "--local-port 443", "[UNKNOWN] - --local-port finds nothing for certain: the recording does not carry the ports and addresses of 59 sockets"},
+		{"small-server", "--local-port !443", "[UNKNOWN] - --local-port finds nothing for certain: the recording does not carry the ports and addresses of 59 sockets"},
+		{"small-server", "--local-address 10.0.0.0/8", "[UNKNOWN] - --local-address finds nothing for certain: the recording does not carry the ports and addresses of 59 sockets"},
+		{"small-server", "--remote-port 443", "[UNKNOWN] - --remote-port finds nothing for certain: the recording does not carry the ports and addresses of 59 sockets"},
+		{"small-server", "--remote-address !10.0.0.0/8", "[UNKNOWN] - --remote-address finds nothing for certain: the recording does not carry the ports and addresses of 59 sockets"},
 		{"small-server", "--remote-address !10.0.0.0/8 --conn-type tcp6 -w 4", "[OK] - tcp6 CLOSE WAIT: 0 to 1, tcp6 LISTEN: 0 to 4"},
 		{"small-server", "--remote-address !10.0.0.0/8 --conn-type tcp6 -w 3", unknown + "the recording does not carry the ports and addresses of 5 sockets"},
 	} {

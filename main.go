@@ -154,7 +154,7 @@ func blame(ctx context.Context, from reader, config *Config, r *results) []strin
 	}
 	switch {
 	case errors.Is(a.err, context.DeadlineExceeded):
-		return []string{"who holds the sockets cannot be told in time"}
+		return []string{"no time was left to find the holders"}
 	case a.err != nil:
 		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
 	case all[0].figure != nil:

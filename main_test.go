@@ -267,8 +267,8 @@ func TestVerdictDoesNotWaitForDetails(t *testing.T) {
 		from          reader
 		limit         time.Duration
 	}{
-		{"no time is left", "who holds the sockets cannot be told in time", made(socketsOf("tcp LISTEN")), time.Nanosecond},
-		{"the reader is stuck", "who holds the sockets cannot be told in time", faulty{}, 200 * time.Millisecond},
+		{"no time is left", "no time was left to find the holders", made(socketsOf("tcp LISTEN")), time.Nanosecond},
+		{"the reader is stuck", "no time was left to find the holders", faulty{}, 200 * time.Millisecond},
 		{"the reader panics", "who holds the sockets cannot be told: fault of the test", faulty{"of the test"}, time.Hour},
 		{"all is well", "tcp LISTEN held by: web (www-data) 1", made(socketsOf("tcp LISTEN web[7] www-data")), time.Hour},
 	} {

@@ -14,8 +14,6 @@ import (
 	"check_network_connections/contrib/e2e"
 )
 
-const rightsForProcesses = "root sees them, and so does a binary with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
-
 func TestLeakIsBlamedOnItsProgram(t *testing.T) {
 	plugin := inOwnNetwork(t)
 	if plugin == "" {
@@ -27,7 +25,7 @@ func TestLeakIsBlamedOnItsProgram(t *testing.T) {
 	startHelper(t, helper("client", "forgetful", other, "7", "keep"))
 	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "CLOSE_WAIT"}: 12, {Type: "tcp6", Status: "CLOSE_WAIT"}: 7})
 	unseen := func(number int) string {
-		return fmt.Sprintf("%d sockets belong to processes that this user may not see (?): %s", number, rightsForProcesses)
+		return fmt.Sprintf("the processes of %d sockets are hidden from this user (?): root sees them, and so does every user after setcap cap_sys_ptrace,cap_dac_read_search+ep %s", number, plugin)
 	}
 
 	for _, test := range []struct {
@@ -72,9 +70,9 @@ func TestLeakIsBlamedOnItsProgram(t *testing.T) {
 			"what can be told for certain", nobody, "--conn-status close_wait --user nobody --process leaky", 0,
 			[]string{`[OK] - No connections of type "all" in status "close_wait" with --process leaky and --user nobody found.`},
 		},
-		{"a process of others", nobody, "--process leaky --conn-status close_wait", 3, []string{"[UNKNOWN] - --process cannot be applied: " + unseen(19)}},
-		{"a process of others excluded", nobody, "--process !leaky --conn-status close_wait", 3, []string{"[UNKNOWN] - --process cannot be applied: " + unseen(19)}},
-		{"a verdict on others", nobody, "--by process -w leaky=3 --conn-status close_wait", 3, []string{"[UNKNOWN] - the verdict depends on what is not seen: " + unseen(19)}},
+		{"a process of others", nobody, "--process leaky --conn-status close_wait", 3, []string{"[UNKNOWN] - --process finds nothing for certain: " + unseen(19)}},
+		{"a process of others excluded", nobody, "--process !leaky --conn-status close_wait", 3, []string{"[UNKNOWN] - --process finds nothing for certain: " + unseen(19)}},
+		{"a verdict on others", nobody, "--by process -w leaky=3 --conn-status close_wait", 3, []string{"[UNKNOWN] - hidden sockets could change the result: " + unseen(19)}},
 		{"a verdict whatever there is", nobody, "--process leaky -w tcp_close_wait=100 --conn-status close_wait --conn-type tcp", 0, []string{"[OK] - tcp CLOSE WAIT: 0 to 12", unseen(12)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -271,7 +269,7 @@ func TestServiceOfShortConnectionsNeverHasNone(t *testing.T) {
 	for range often(30, 500) {
 		output, code := runBy(t, 0, plugin, "--process", "web", "-c", "tcp_established=1:", "--no-perfdata", "--no-details")
 		isRight := code == 0 && strings.HasPrefix(output, "[OK] - tcp ESTABLISHED: ")
-		isUncertain := code == 3 && strings.HasPrefix(output, "[UNKNOWN] - the verdict depends on what is not seen: ")
+		isUncertain := code == 3 && strings.HasPrefix(output, "[UNKNOWN] - hidden sockets could change the result: ")
 		if !isRight && !isUncertain {
 			t.Fatalf("got %d %s", code, output)
 		}

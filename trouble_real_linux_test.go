@@ -43,8 +43,8 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 	whole := holdSockets(t)
 	own := filepath.Base(os.Args[0])
 	const asNobody = "setpriv --reuid 65534 --regid 65534 --clear-groups "
-	const unseen = "14 sockets belong to processes that this user may not see (?): "
-	const cannot, depends = "--process cannot be applied: " + unseen + "...", "the verdict depends on what is not seen: " + unseen + "..."
+	const unseen = "the processes of 14 sockets are hidden from this user (?): "
+	const cannot, depends = "--process finds nothing for certain: " + unseen + "...", "hidden sockets could change the result: " + unseen + "..."
 	const noUsers = "the users of 14 sockets are not known in this user namespace"
 	const noProc = "the tcp sockets cannot be read: gopsutil: stat /proc/net/tcp: no such file or directory"
 	const noProcess = "the tcp sockets cannot be read: ...netlink: finding the processes: there are none under /proc, not even this one; " +
@@ -129,14 +129,14 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []asked{
 			{"", 0, whole},
 			{"--by user", 0, "?: 14"},
-			{"--user nobody", 3, "--user cannot be applied: " + noUsers},
-			{"--user !65534", 3, "--user cannot be applied: " + noUsers},
-			{"--user root", 3, "--user cannot be applied: " + noUsers},
-			{"--by user -c daemon=1:", 3, "the verdict depends on what is not seen: " + noUsers},
+			{"--user nobody", 3, "--user finds nothing for certain: " + noUsers},
+			{"--user !65534", 3, "--user finds nothing for certain: " + noUsers},
+			{"--user root", 3, "--user finds nothing for certain: " + noUsers},
+			{"--by user -c daemon=1:", 3, "hidden sockets could change the result: " + noUsers},
 			{"--by user -w 20,root=14", 0, "?: 14, root: 0 to 14"},
 			{"--by user -w total=50,root=14", 0, "?: 14, root: 0 to 14, total: 14"},
 			{"--by user -w total=13", 1, "?: 14, total: 14 [WARNING]"},
-			{"--by user -w 13", 3, "the verdict depends on what is not seen: " + noUsers},
+			{"--by user -w 13", 3, "hidden sockets could change the result: " + noUsers},
 		}},
 		{"8 open files", "ulimit -n 8", []asked{{"--netns all", 3, "...too many open files"}}},
 		{"other users' processes not to be looked into", "mount -t proc -o hidepid=1 proc /proc; set -- " + asNobody + `"$@"`, []asked{
