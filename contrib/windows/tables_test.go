@@ -173,7 +173,7 @@ func TestSocketsWithoutAProcess(t *testing.T) {
 	}
 	for owner, want := range map[string]string{
 		"":       "[OK] - ? ?: 2\nWindows does not tell the processes of 2 sockets (?)\n", // the idle process stands for none, and these listen
-		"999999": "[OK] - - -: 2\n",                                                // it has ended
+		"999999": "[OK] - - -: 2\n",                                                       // it has ended
 	} {
 		code, output := checkIn(t, tables{tcp: "rows 2", owner: owner}.environment(), "--by", "process,user", "--no-perfdata")
 		if code != 0 || !strings.HasPrefix(output, want) {

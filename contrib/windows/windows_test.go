@@ -276,24 +276,23 @@ func TestTheDirectorsCommandLineForWindows(t *testing.T) {
 		leak(t, server)
 	}
 	basket := readBasket(t)
-	service := basket.Templates["tpl-service-network-connections-windows"]
-	command := basket.Commands[service.Command]
-	if service.Command == "" || len(command.Arguments) == 0 || command.Command != path.Base(strings.ReplaceAll(program, `\`, "/")) {
-		t.Fatalf("the service is %v, its command %v", service, command)
+	command := basket.Commands["check_network_connections-windows"]
+	if len(command.Arguments) == 0 || command.Command != path.Base(strings.ReplaceAll(program, `\`, "/")) {
+		t.Fatalf("the command is %v", command)
 	}
 
-	code, output := check(t, command.line(t, service.Vars)...)
+	code, output := check(t, command.line(t, basket.Templates["check_network_connections-thresholds-without-limits"].Vars)...)
 	line, _, _ := strings.Cut(output, "\n")
-	want := "[CRITICAL] - tcp CLOSE WAIT: 51 [CRITICAL], tcp FIN WAIT2: 51, tcp LISTEN: 1, total: 103" +
-		"|tcp_CLOSE_WAIT=51;10;50;0 tcp_FIN_WAIT2=51;2000;;0 tcp_LISTEN=1;2000;;0 total=103;10000;20000;0"
-	if code != 2 || line != want {
+	want := "[WARNING] - tcp CLOSE WAIT: 51 [WARNING], tcp FIN WAIT2: 51, tcp LISTEN: 1" +
+		"|tcp_CLOSE_WAIT=51;50;500;0 tcp_FIN_WAIT2=51;;;0 tcp_LISTEN=1;;;0"
+	if code != 1 || line != want {
 		t.Errorf("exit code %d\ngot  %s\nwant %s", code, line, want)
 	}
 
 	port := strconv.Itoa(server.Addr().(*net.TCPAddr).Port)
 	all := map[string]any{
 		"always_ok": true, "by": []any{"local-port", "status"}, "conn_status": []any{"close_wait", "listen"}, "conn_type": []any{"tcp", "udp6"},
-		"critical": []any{port + "_CLOSE_WAIT=50", "total=1:"}, "debug": false, "local_address": []any{"127.0.0.0/8", "!::1"}, "local_port": []any{port, "8000-8100"},
+		"critical": []any{port + "_CLOSE_WAIT=50", "total=1:"}, "direction": []any{"in", "out", "listen", "-"}, "local_address": []any{"127.0.0.0/8", "!::1"}, "local_port": []any{port, "8000-8100"},
 		"no_details": true, "no_perfdata": false, "process": []any{"!a name with spaces.exe"}, "remote_address": []any{"127.0.0.1"}, "remote_port": []any{"1-65535", "!443"},
 		"source": "gopsutil", "timeout": "20", "top": "1", "user": []any{"!NT AUTHORITY\\SYSTEM"}, "verbose": true, "warning": []any{"10", "total=50"}, "zero": false,
 	}
@@ -326,8 +325,7 @@ func TestTheDirectorsCommandLineForWindows(t *testing.T) {
 type basket struct {
 	Commands  map[string]directorCommand `json:"Command"`
 	Templates map[string]struct {
-		Command string         `json:"check_command"`
-		Vars    map[string]any `json:"vars"`
+		Vars map[string]any `json:"vars"`
 	} `json:"ServiceTemplate"`
 }
 
@@ -342,7 +340,7 @@ type directorCommand struct {
 
 func readBasket(t *testing.T) (b basket) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(e2e.Root(), "contrib", "director", "network_connections.json"))
+	content, err := os.ReadFile(filepath.Join(e2e.Root(), "contrib", "director", "check_network_connections.json"))
 	if err == nil {
 		err = json.Unmarshal(content, &b)
 	}
