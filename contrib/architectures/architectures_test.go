@@ -51,8 +51,9 @@ var tests = []string{
 	"TestDumpThatFailsIsNeverCountedInPart",
 	"TestNothingIsAllocatedForASocket",
 	"TestEphemeralPortsTowardsTheFullestPeer",
-	"FuzzKernelMessage",
-	"FuzzKernelDatagram",
+	"FuzzSocketMessage",
+	"FuzzDatagram",
+	"FuzzProcRows",
 	"TestRecordedConnectionsAreCountedByTypeAndStatus",
 	"TestRangesAlertAsInTheCPlugins",
 }
