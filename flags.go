@@ -39,7 +39,7 @@ func newFlags(c *Config) *pflag.FlagSet {
 	}
 	flags.String("min-idle", "", "Count only TCP connections without data for this `DURATION` (90s, 5m, 1d); keepalive probes are no data; Linux")
 	flags.StringVar(&c.Netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
-	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works (default), "+strings.Join(sources[1:], ", "))
+	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works, "+strings.Join(sources[1:], ", "))
 	flags.Bool("zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
 	flags.BoolVar(&c.NoDetails, "no-details", false, "Do not say who holds the sockets of a group in violation, and where they go")
 	flags.BoolVar(&c.AlwaysOK, "always-ok", false, "Exit with 0 whatever was found")
@@ -47,7 +47,7 @@ func newFlags(c *Config) *pflag.FlagSet {
 	flags.String("test", "", "Judge a recording instead of the live system: `STDOUT[,STDERR[,RETC]]`, two files and an exit code")
 	flags.StringP("timeout", "t", "30", "Give up with UNKNOWN after this many `SECONDS`")
 	flags.BoolVarP(&c.Verbose, "verbose", "v", false, "Say how many sockets were counted, and how")
-	flags.BoolVarP(&c.Debug, "debug", "d", false, "Say on standard error what was done, with a stack trace where the check fails")
+	flags.BoolVarP(&c.Debug, "debug", "d", false, "Say on standard error what was done, and a stack trace if it crashes")
 	flags.BoolVarP(&c.Version, "version", "V", false, "Print the version and exit with 3")
 	flags.BoolVarP(&c.Help, "help", "h", false, "Print this help and exit with 3")
 	return flags
@@ -67,8 +67,8 @@ both (tcp_close_wait=10) or the sum of all groups (total=20000). The most
 specific range applies, and one for a status holds for each type by itself.
 On Linux limits=80 is a percentage of everything at which connections fail:
 ephemeral ports, the backlog of listeners, conntrack, orphans, TCP memory, open
-files. Each can be named alone (ephemeral=90), timewait only so. Separate the
-items of a list by commas, or repeat the flag.
+files. Each can be named alone (ephemeral=90), timewait only by name. Separate
+the items of a list by commas, or repeat the flag.
 
 Examples:
   check_network_connections

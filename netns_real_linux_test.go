@@ -146,7 +146,7 @@ func TestNetworkNamespaces(t *testing.T) {
 	}
 	for _, wanted := range []string{"green", id, "all"} {
 		t.Run("without the rights, "+wanted, func(t *testing.T) {
-			if usage, _ := exec.Command("setpriv", "--help").CombinedOutput(); !strings.Contains(string(usage), "--reuid") {
+			if printed, _ := exec.Command("setpriv", "--help").CombinedOutput(); !strings.Contains(string(printed), "--reuid") {
 				t.Skip("setpriv is not that of util-linux")
 			}
 			command := all.command(t, "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", plugin, "--netns", wanted)
