@@ -242,6 +242,7 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 	result := reading{counts: newCounter(tallies)}
 	outcomes := make([]outcome, len(dumps))
 	slots := make(chan struct{}, maxReadings)
+	takeProcessors := sync.OnceFunc(runtime.SetDefaultGOMAXPROCS)
 	var all sync.WaitGroup
 	var merging sync.Mutex
 	read := func(i int) {
@@ -263,7 +264,7 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 			read(i)
 			continue
 		}
-		runtime.SetDefaultGOMAXPROCS()
+		takeProcessors()
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 // limits reads the limits that are asked for, of all network namespaces that are
 // read: of each the fullest one.
 func (h *host) limits(isAsked func(limitRow) bool) (all []limit, err error) {
+	if !slices.ContainsFunc(limitRows, isAsked) {
+		return nil, nil
+	}
 	ports, queues := ephemeralPorts{}, backlogs{}
 	quotas := map[limitRow]quota{}
 	for _, space := range h.spaces {
