@@ -47,6 +47,7 @@ ip netns add network
 ip link add eth0 type veth peer name eth0 netns network
 ip address add 10.0.0.10/24 dev eth0
 ip link set eth0 up
+echo 40000 40499 >/proc/sys/net/ipv4/ip_local_port_range # few, so that the leak shows in the limits
 ip -n network link set lo up
 for address in 5 20 21 22; do ip -n network address add 10.0.0.$address/24 dev eth0; done
 ip -n network link set eth0 up
@@ -84,7 +85,7 @@ async def leak(forgotten):
         _, writer = await asyncio.open_connection("10.0.0.5", 5432)
         writer.transport.pause_reading()
         forgotten.append(writer)
-        await asyncio.sleep(8)
+        await asyncio.sleep(2.5)
 
 async def client():
     source = random.choice(["10.0.0.20", "10.0.0.21", "10.0.0.22"])
@@ -199,8 +200,8 @@ object Service "network-connections" {
   check_command = "network_connections"
   check_interval = 5s
   retry_interval = 5s
-  vars.network_connections_warning = [ "2000", "close_wait=10", "time_wait=5000" ]
-  vars.network_connections_critical = [ "close_wait=50" ]
+  vars.network_connections_warning = [ "close_wait=50", "limits=80" ]
+  vars.network_connections_critical = [ "close_wait=500", "limits=95" ]
 }
 END
 chown -R nagios icinga2
@@ -208,7 +209,7 @@ icinga2 daemon -c "$dir/icinga2.conf" -D DataDir="$dir/icinga2/data" -D LogDir="
 	-D CacheDir="$dir/icinga2/cache" -D SpoolDir="$dir/icinga2/spool" -D InitRunDir="$dir/icinga2/run" \
 	>icinga2.log 2>&1 &
 
-# Icinga Web 2: no login, and one graph for what matters here.
+# Icinga Web 2: no login, a graph for what matters here, and that of the limits.
 mkdir -p web/enabledModules web/modules/{monitoring,graphite/templates} php
 cat >web/config.ini <<END
 [global]
@@ -245,7 +246,7 @@ printf '[graphite]\nurl = "http://127.0.0.1:8081"\n' >web/modules/graphite/confi
 		lineWidth = "2"
 		min = "0"
 		width = "740"
-		height = "260"
+		height = "240"
 		[statuses.metrics_filters]
 		established.value = "\$service_name_template\$.perfdata.tcp_ESTABLISHED.value"
 		time_wait.value = "\$service_name_template\$.perfdata.tcp_TIME_WAIT.value"
@@ -257,6 +258,8 @@ printf '[graphite]\nurl = "http://127.0.0.1:8081"\n' >web/modules/graphite/confi
 		close_wait.value = "alias(color(\$metric\$, '#ff5566'), 'tcp CLOSE WAIT')"
 		warning.value = "alias(dashed(color(\$metric\$, '#ffaa44')), 'CLOSE WAIT warning')"
 	END
+	sed -n '/^\[network_connections-limits\./,/^$/p' "$root/contrib/icingaweb2/network_connections_graphite.ini" |
+		sed 's/^title = .*/&\nwidth = "740"\nheight = "240"/'
 } >web/modules/graphite/templates/network_connections.ini
 echo "pdo_mysql.default_socket = $dir/mariadb.sock" >php/socket.ini
 cat >router.php <<'END'
@@ -277,5 +280,5 @@ sleep $((minutes * 60 + 10))
 
 url="http://127.0.0.1:8080/monitoring/service/show?host=app01&service=network-connections&showFullscreen&graph_range=$((minutes * 60))"
 HOME=$dir chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
-	--window-size=770,561 --virtual-time-budget=20000 --screenshot="$dir/icingaweb2.png" "$url" >chromium.log 2>&1
+	--window-size=770,860 --virtual-time-budget=20000 --screenshot="$dir/icingaweb2.png" "$url" >chromium.log 2>&1
 cp icingaweb2.png "$root/docs/icingaweb2.png"
