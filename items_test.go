@@ -81,7 +81,7 @@ func TestUsersAreFoundByIDAndByEveryName(t *testing.T) {
 	}
 }
 
-var portGrammar = regexp.MustCompile(`^(!?)([0-9]+)(?:-([0-9]+))?$`)
+var portGrammar = regexp.MustCompile(`^(!|not:|)([0-9]+)(?:-([0-9]+))?$`)
 
 func FuzzPorts(f *testing.F) {
 	for _, list := range []string{"80", "80,443", "8000-8100", "!22", "1-65535,!1024-65535", "0", "65536", "90-80", "http", "!", "", "80,", "-80", "80-", "+80", "00080", "8 0", "80 , !443", "99999999999999999999"} {
@@ -90,7 +90,7 @@ func FuzzPorts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, list string) {
 		got, err := parseFilter(byLocalPort, []string{list})
 		var include, exclude [1 << 16]bool
-		includesAny, ok := false, true
+		includesAny, ok := false, !strings.HasPrefix(list, " ")
 		for typed := range strings.SplitSeq(list, ",") {
 			parts := portGrammar.FindStringSubmatch(strings.TrimSpace(typed))
 			if parts == nil {
@@ -107,7 +107,7 @@ func FuzzPorts(f *testing.F) {
 				break
 			}
 			for port := first; port <= last; port++ {
-				if parts[1] == "!" {
+				if parts[1] != "" {
 					exclude[port] = true
 				} else {
 					include[port], includesAny = true, true
@@ -150,9 +150,13 @@ func FuzzAddresses(f *testing.F) {
 			}
 		}
 		var include, exclude []*stdnet.IPNet
-		ok := true
+		ok := !strings.HasPrefix(list, " ")
 		for typed := range strings.SplitSeq(list, ",") {
-			text, excluded := strings.CutPrefix(strings.TrimSpace(typed), "!")
+			typed = strings.TrimSpace(typed)
+			text, excluded := strings.CutPrefix(typed, "not:")
+			if !excluded {
+				text, excluded = strings.CutPrefix(typed, "!")
+			}
 			network := parseIPNet(text)
 			switch {
 			case network == nil:

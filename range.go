@@ -22,7 +22,8 @@ func parseRange(text string) (check.Threshold, error) {
 	// that would take those for flags.
 	plain := strings.TrimPrefix(text, `\`)
 	rest, inside := strings.CutPrefix(plain, check.RangeStartSymbol)
-	if plain == "" {
+	rest = strings.TrimSpace(rest)
+	if strings.TrimSpace(plain) == "" {
 		return refuse("it is empty, a range is [@][start:][end]")
 	}
 	if rest == "" {
