@@ -20,10 +20,10 @@ func parseRange(text string) (check.Threshold, error) {
 	}
 	// A backslash stands in front of ranges that begin with a dash, for parsers
 	// that would take those for flags.
-	plain := strings.TrimPrefix(text, `\`)
+	plain := strings.TrimSpace(strings.TrimPrefix(text, `\`))
 	rest, inside := strings.CutPrefix(plain, check.RangeStartSymbol)
 	rest = strings.TrimSpace(rest)
-	if strings.TrimSpace(plain) == "" {
+	if plain == "" {
 		return refuse("it is empty, a range is [@][start:][end]")
 	}
 	if rest == "" {

@@ -102,7 +102,7 @@ func expectedIdleTime(attributes []byte) (idle time.Duration, isThere, wantsAll 
 		}
 		if number := binary.NativeEndian.Uint16(attributes[2:]) & 0x3fff; number == 2 && !isThere {
 			info := attributes[4:length]
-			if len(info) < 60 {
+			if len(info) < 56 {
 				return 0, false, false
 			}
 			least := uint32(math.MaxUint32)
