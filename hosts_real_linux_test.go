@@ -57,4 +57,13 @@ func TestNamespacesAreNamedAfterTheirHosts(t *testing.T) {
 			t.Errorf("got %s\nwant %s", output, want)
 		}
 	})
+	t.Run("on our own host beside others", func(t *testing.T) {
+		mixed := spaces{processes: append([]*os.Process{newSpace(t, "redis", 4)}, pods...)}
+		for range 20 { // in which order they are named is left to chance
+			output, _ := outputOf(t, mixed.command(t, plugin, strings.Fields("--netns all --by netns,status --conn-status established --no-perfdata --no-details")...))
+			if want := "redis ESTABLISHED: 8, a_b_1_2 ESTABLISHED: 6, pod-7f9c ESTABLISHED: 6"; textOf(output) != want {
+				t.Fatalf("got  %s\nwant %s", output, want)
+			}
+		}
+	})
 }

@@ -78,20 +78,27 @@ func (n namespace) within(do func() error) error {
 		}
 		defer file.Close()
 	}
+	return runInside(file, unix.CLONE_NEWNET, "/proc/thread-self/ns/net", do)
+}
+
+// runInside runs the function in a namespace of the kind (CLONE_NEW… in
+// linux/sched.h), on this thread, which goes back to its own one afterwards: it
+// may be the first one, whose namespaces are those of /proc/self.
+func runInside(file *os.File, kind int, own string, do func() error) error {
 	runtime.LockOSThread()
-	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	back, err := unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return &os.PathError{Op: "open", Path: "/proc/thread-self/ns/net", Err: err}
+		return &os.PathError{Op: "open", Path: own, Err: err}
 	}
-	defer unix.Close(own)
-	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+	defer unix.Close(back)
+	if err := unix.Setns(int(file.Fd()), kind); err != nil {
 		runtime.UnlockOSThread()
 		return netnsRights(&os.PathError{Op: "setns", Path: file.Name(), Err: err})
 	}
 	defer func() {
 		// A thread that cannot go back stays locked, and ends with its goroutine.
-		if unix.Setns(own, unix.CLONE_NEWNET) == nil {
+		if unix.Setns(back, kind) == nil {
 			runtime.UnlockOSThread()
 		}
 	}()
@@ -151,7 +158,8 @@ func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error
 	case netnsAll:
 		return f.all(own)
 	case netnsSelf:
-		return []namespace{{inode: own, name: f.nameOf(namespace{inode: own})}}, nil
+		name, err := f.nameOf(namespace{inode: own})
+		return []namespace{{inode: own, name: name}}, err
 	}
 	one, err := f.one(wanted, own)
 	if errors.Is(err, errNoNamespace) && !strings.Contains(wanted, "/") { // a name as it is shown
@@ -168,9 +176,9 @@ func (f namespaceFinder) find(wanted string, needNames bool) ([]namespace, error
 		return nil, fmt.Errorf("--netns: %s: %w", quote(wanted), err)
 	}
 	if needNames {
-		one.name = f.nameOf(one)
+		one.name, err = f.nameOf(one)
 	}
-	return []namespace{one}, nil
+	return []namespace{one}, err
 }
 
 var errNoNamespace = errors.New("there is no network namespace of this name, process id or path")

@@ -3,28 +3,33 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// nameOf returns the name of a namespace, hidden where it cannot be told.
-func (f namespaceFinder) nameOf(space namespace) string {
+// nameOf returns the name of a namespace, hidden where this user may not see it.
+func (f namespaceFinder) nameOf(space namespace) (string, error) {
 	given, _ := f.givenNames()
-	populations, _ := f.populations()
+	populations, err := f.populations()
+	if isOutOfFiles(err) {
+		return "", fmt.Errorf("the network namespace cannot be named: %w", err)
+	}
 	for id, p := range populations {
 		if p.inode == space.inode || space.isOwn() && id == f.ownID() {
-			return f.nameFor(p, given[space.inode])
+			return f.nameFor(p, given[space.inode]), nil
 		}
 	}
 	if name := given[space.inode]; name != "" {
-		return givenName(name)
+		return givenName(name), nil
 	}
-	return hidden
+	return hidden, nil
 }
+
+func isOutOfFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
 
 // nameFor returns the name of a namespace by its processes: the name of the host
 // that they believe to be on where that is not ours (a pod's, a container's id),
@@ -54,17 +59,12 @@ func (f namespaceFinder) hostName(pid int32) string {
 	if info, err := file.Stat(); err != nil || inodeOf(info) == inodeOf(own) {
 		return ""
 	}
-	found := make(chan string)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		var name unix.Utsname
-		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWUTS); err != nil || unix.Uname(&name) != nil {
-			found <- ""
-			return
-		}
-		found <- unix.ByteSliceToString(name.Nodename[:])
-	}()
-	return <-found
+	var name unix.Utsname
+	err = runInside(file, unix.CLONE_NEWUTS, "/proc/thread-self/ns/uts", func() error { return unix.Uname(&name) })
+	if err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Nodename[:])
 }
 
 // population is the processes in a network namespace.

@@ -138,7 +138,10 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"--by user -w total=13", 1, "?: 14, total: 14 [WARNING]"},
 			{"--by user -w 13", 3, "hidden sockets could change the result: " + noUsers},
 		}},
-		{"5 open files", "ulimit -n 5", []asked{{"--netns all", 3, "...too many open files"}}},
+		{"5 open files", "ulimit -n 5", []asked{
+			{"--netns all", 3, "...too many open files"},
+			{"--by netns", 3, "the network namespace cannot be named: ...too many open files"},
+		}},
 		{"other users' processes not to be looked into", "mount -t proc -o hidepid=1 proc /proc; set -- " + asNobody + `"$@"`, []asked{
 			{"", 0, whole},
 			{"--by process", 0, "?: 14"},
