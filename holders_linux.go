@@ -27,18 +27,19 @@ type holders struct {
 
 	mutex   sync.Mutex
 	walks   int
-	err     error              // of the last walk
-	isWhole bool               // no process keeps its links from us
-	first   map[uint32]int32   // the first process that holds the inode; /proc lists them by their ids
-	others  map[uint32][]int32 // the other ones
-	single  map[int32]owner    // of what only that process holds
-	shared  map[uint32]owner   // of what several processes hold, by inode
-	delayed time.Duration      // what reading names has cost that can block
+	err     error                      // of the last walk
+	isWhole bool                       // no process keeps its links from us
+	first   map[uint32]int32           // the first process that holds the inode; /proc lists them by their ids
+	others  map[uint32][]int32         // the other ones
+	single  map[int32]owner            // of what only that process holds
+	shared  map[uint32]owner           // of what several processes hold, by inode
+	later   map[int32]map[uint32]int32 // the links of processes after they were named, nil where they are not to be seen
+	delayed time.Duration              // what reading names has cost that can block
 }
 
 func newHolders(proc procfs, log debugLog, nameUser func(uint32) string) *holders {
 	return &holders{procfs: proc, log: log, nameUser: nameUser,
-		first: map[uint32]int32{}, others: map[uint32][]int32{}, single: map[int32]owner{}, shared: map[uint32]owner{}}
+		first: map[uint32]int32{}, others: map[uint32][]int32{}, single: map[int32]owner{}, shared: map[uint32]owner{}, later: map[int32]map[uint32]int32{}}
 }
 
 // find looks through all processes, unless that has been done already.
@@ -61,7 +62,7 @@ func (h *holders) of(inode uint32) (found owner, isFound bool) {
 	}
 	found, isKnown := h.shared[inode]
 	if !isKnown {
-		found = h.together(append([]int32{pid}, h.others[inode]...))
+		found = h.together(inode, append([]int32{pid}, h.others[inode]...))
 		h.shared[inode] = found
 	}
 	return found, true
@@ -84,13 +85,38 @@ func (h *holders) alone(pid int32) owner {
 	return one
 }
 
-// together returns the processes as the holders of a socket.
-func (h *holders) together(pids []int32) owner {
+// together returns the processes as the holders of a socket. Between fork and
+// exec a child has all that its parent holds: where the names differ, whoever has
+// closed the socket by now does not count.
+func (h *holders) together(inode uint32, pids []int32) owner {
 	var all []holder
 	for _, pid := range pids {
 		all = append(all, h.alone(pid).Holders...)
 	}
+	if slices.ContainsFunc(all, func(one holder) bool { return one.name != all[0].name }) {
+		still := slices.DeleteFunc(slices.Clone(all), func(one holder) bool { return !h.holdsStill(one.pid, inode) })
+		if len(still) > 0 {
+			all = still
+		}
+	}
 	return sharedBy(all)
+}
+
+// holdsStill tells whether a process that has been named still holds the socket,
+// as far as this user may see that. Its links are read again once.
+func (h *holders) holdsStill(pid int32, inode uint32) bool {
+	links, isKnown := h.later[pid]
+	if !isKnown {
+		later := newHolders(h.procfs, h.log, h.nameUser)
+		later.isWhole, later.walks = true, 2
+		w := walker{holders: later, buffer: make([]byte, 32<<10)}
+		if err := w.process(pid); err == nil && later.isWhole {
+			links = later.first
+		}
+		h.later[pid] = links
+	}
+	_, isThere := links[inode]
+	return isThere || links == nil
 }
 
 // name returns the name of a process, hidden where it cannot be read or the
@@ -183,6 +209,7 @@ func (h *holders) walk(ctx context.Context, walks int) error {
 		err = errors.New("there are none under /proc, not even this one") // it is not mounted
 	}
 	clear(h.shared)
+	clear(h.later)
 	h.log.done("sockets of processes", len(h.first), err, started)
 	if h.err = err; err != nil {
 		h.err = fmt.Errorf("finding the processes: %w", cause(err))

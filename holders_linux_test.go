@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +30,33 @@ func TestSocketBelongsToAllWhoHoldIt(t *testing.T) {
 	}
 }
 
+// Between fork and exec a child holds what its parent holds. It does not count
+// where it has let go by the time that it is named.
+func TestChildThatHasLetGoIsNoHolder(t *testing.T) {
+	for _, test := range []struct{ name, child, removed, want string }{
+		{"the child has started a program", "true", "30/fd/3", "web 20"},
+		{"the child has ended", "true", "30", "web 20"},
+		{"the child still holds it", "true", "", "true+web 20 30"},
+		{"the child is of the same program", "web", "", "web 20 30"},
+		{"all have let go", "true", "20/fd/3 30/fd/3", "true+web 20 30"},
+	} {
+		root := procTree(t, map[string]string{
+			"20/comm": "web\n", "20/fd/3": "-> socket:[13]",
+			"30/comm": test.child + "\n", "30/fd/3": "-> socket:[13]",
+		})
+		h := looked(t, root)
+		h.alone(30) // its name is known, whatever becomes of it
+		for path := range strings.FieldsSeq(test.removed) {
+			if err := os.RemoveAll(filepath.Join(string(root), path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := h.text(13); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
 func TestFilterMatchesAnyHolder(t *testing.T) {
 	h := looked(t, procTree(t, map[string]string{
 		"20/comm": "java\n", "20/fd/3": "-> socket:[13]",
@@ -35,6 +64,9 @@ func TestFilterMatchesAnyHolder(t *testing.T) {
 	}))
 	held, _ := h.of(13)
 	for item, want := range map[string]answer{"java": yes, "helper": yes, "help*": yes, "helper+java": yes, "not:java": no, "not:web": yes, "web": no} {
+		if want == yes { // so a group of this name can exist
+			configOf(t, "--process", item, "--by", "process", "-w", "helper+java=5")
+		}
 		asked := configOf(t, "--process", item).Question
 		s := &Socket{Proto: "tcp", owner: held}
 		s.Status = "LISTEN"
