@@ -63,6 +63,8 @@ func TestBadArgumentsAreUnknown(t *testing.T) {
 		{[]string{"--by", "remote-address", "--remote-address", "10.0.0.0/8", "-w", "-=5"}, `--warning: --remote-address excludes the group "-"`},
 		{[]string{"--by", "remote-address", "--remote-address", "!10.0.0.0/8", "-w", "10.0.0.5=5"}, `--warning: --remote-address excludes the group "10.0.0.5"`},
 		{[]string{"--by", "process,status", "--process", "java", "-w", "nginx_listen=5"}, `--warning: --process excludes the group "nginx_listen"`},
+		{[]string{"--by", "process", "--process", "not:java", "-w", "helper+java=5"}, `--warning: --process excludes the group "helper+java"`},
+		{[]string{"--by", "process", "--process", "java", "-w", "javac+web=5"}, `--warning: --process excludes the group "javac+web"`},
 		{[]string{"--by", "process,status", "--conn-status", "established", "-w", "nginx_listen=5"}, `--warning: no selected socket can be in the group "nginx_listen"`},
 		{[]string{"--by", "user", "--user", "root", "-w", "nobody=0"}, `--warning: --user excludes the group "nobody"`},
 		{[]string{"--by", "process", "-w", "tcp6=5"}, `--warning: "tcp6" is no group of --by process: name one in full, with a value for each, or give the status or the type to --conn-status or --conn-type and leave out GROUP=`},

@@ -88,7 +88,8 @@ func processItem(text string) (func(*Socket) bool, error) {
 	return func(s *Socket) bool {
 		isHolder := func(h holder) bool { return isOne(h.name) }
 		isTyped := s.isNamed && (folded(cleanName(text)) == folded(s.Process) || len(s.Process) == maxComm && strings.HasPrefix(folded(text), folded(s.Process)))
-		return isOne(s.Process) || slices.ContainsFunc(s.Holders, isHolder) || isTyped
+		isOneOfAll := s.isNamed && slices.ContainsFunc(strings.Split(s.Process, "+"), isOne) // made from a name, it has no holders
+		return isOne(s.Process) || slices.ContainsFunc(s.Holders, isHolder) || isTyped || isOneOfAll
 	}, nil
 }
 
