@@ -121,22 +121,20 @@ func (d *sockDiag) read(to counter, how manner) error {
 	return d.whole(fmt.Sprintf("netlink: %v, %+v", d.types, how), func() error { return d.readAll(to, how) })
 }
 
-func (d *sockDiag) readAll(to counter, how manner) error {
-	if d.fields&fieldBound != 0 && !isUDP(d.types[0]) {
-		q := question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}
-		if err := d.list(to, q, how); err != nil {
-			return err
-		}
-		d.full = [2]int{}
-	}
+func (d *sockDiag) readAll(to counter, how manner) (err error) {
 	if how.hasTotals {
-		return d.readWithTotals(to, how)
+		err = d.readWithTotals(to, how)
+	} else {
+		q := question{program: d.program(d.tallies, how)}
+		for _, socketType := range d.types {
+			q.states |= statesFor(socketType, d.tallies)
+		}
+		err = d.list(to, q, how)
 	}
-	q := question{program: d.program(d.tallies, how)}
-	for _, socketType := range d.types {
-		q.states |= statesFor(socketType, d.tallies)
+	if err == nil && d.fields&fieldBound != 0 && !isUDP(d.types[0]) {
+		err = d.list(to, question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}, how)
 	}
-	return d.list(to, q, how)
+	return err
 }
 
 // program returns the bytecode of the tallies, nil where they do not have the

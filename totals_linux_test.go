@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,6 +125,34 @@ func TestTotalsServeOneTallyWhileAnotherOneIsListed(t *testing.T) {
 	// others without.
 	if want := []int{0, 4 + 16}; !slices.Equal(programs, want) {
 		t.Errorf("bytes of programs: got %v, want %v", programs, want)
+	}
+}
+
+// A dump that is begun anew lists what only has a port once all the same.
+func TestBoundSocketsAreListedOnce(t *testing.T) {
+	byBoth := (&Question{}).tally(grouping{byType, byStatus})
+	onlyBound := (&Question{Statuses: []string{"CLOSE_WAIT"}}).tally(grouping{byLocalPort})
+	onlyBound.fields |= fieldBound
+	for name, test := range map[string]struct {
+		four, six int // full sockets
+		want      []uint32
+	}{
+		"with totals":      {1006, 202, []uint32{allStates &^ establishedState, boundState}},
+		"with a list":      {6, 2, []uint32{allStates, boundState}},
+		"with a list then": {3, 202, []uint32{allStates &^ establishedState, allStates, boundState}},
+	} {
+		var asked []uint32
+		readTCP(t, totalsTree(t, test.four, test.six, "1"), []*tally{byBoth, onlyBound}, manners, func(request netlinkMessage) [][]byte {
+			states := binary.NativeEndian.Uint32(request.body[52:])
+			asked = append(asked, states)
+			if states == boundState {
+				return sends(nil)(request)
+			}
+			return lists(twelve()...)(request)
+		})
+		if !slices.Equal(asked, test.want) {
+			t.Errorf("%s: asked for %b, want %b", name, asked, test.want)
+		}
 	}
 }
 
