@@ -15,6 +15,14 @@ const programName = "check_network_connections"
 // has the reasons.
 const recommended = "-w close_wait=50,limits=80 -c close_wait=500,limits=95"
 
+// recommendedFor leaves out the limits on systems that do not tell them.
+func recommendedFor(system string) string {
+	if system == "linux" {
+		return recommended
+	}
+	return strings.NewReplacer(",limits=80", "", ",limits=95", "").Replace(recommended)
+}
+
 // newFlags returns the flags. Those without a check of their own are bound to
 // the configuration.
 //
@@ -27,7 +35,7 @@ func newFlags(c *Config) *pflag.FlagSet {
 	flags.SetNormalizeFunc(wholeName)
 	flags.StringArray("conn-type", nil, "Count only sockets of this `TYPE`: all (default), "+strings.Join(socketTypes, ", "))
 	flags.StringArray("conn-status", nil, "Count only sockets in this `STATUS`: all (default), "+
-		strings.ToLower(strings.Join(statusesOf("linux"), ", ")))
+		strings.ToLower(strings.Join(statusesOf(thisSystem), ", ")))
 	flags.StringArrayP("warning", "w", nil, "WARNING where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArrayP("critical", "c", nil, "CRITICAL where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArray("by", nil, "Group by this `DIMENSION` (default type,status): "+grouping(dimensions).names(", "))
@@ -72,7 +80,7 @@ the items of a list by commas, or repeat the flag.
 
 Examples:
   check_network_connections
-  check_network_connections ` + recommended + `
+  check_network_connections ` + recommendedFor(thisSystem) + `
   check_network_connections --conn-status listen --local-port 443 -c 1:
   check_network_connections --by process,status --conn-status close_wait -w 10
 

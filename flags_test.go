@@ -37,8 +37,11 @@ func TestHelpFitsAScreenAndNamesTheRecommendedCall(t *testing.T) {
 			t.Errorf("%d letters: %s", len(line), line)
 		}
 	}
-	if !strings.Contains(usage(), recommended) {
-		t.Errorf("the help does not have %s", recommended)
+	if !strings.Contains(usage(), " "+recommendedFor(thisSystem)+"\n") {
+		t.Errorf("the help does not have %s", recommendedFor(thisSystem))
+	}
+	if got := recommendedFor("windows"); got != "-w close_wait=50 -c close_wait=500" {
+		t.Errorf("got %s", got)
 	}
 	if thisSystem != "linux" {
 		t.Skip("other systems have no limits")
