@@ -40,10 +40,7 @@ func (all blindSpots) tallies(q *Question) (tallies []*tally) {
 
 // text says what is not seen, and how it can be.
 func (b blindSpot) text() string {
-	sockets := fmt.Sprintf("%d sockets", b.sockets)
-	if b.sockets == 1 {
-		sockets = "1 socket"
-	}
+	sockets := socketsText(b.sockets)
 	switch {
 	case b.dimension == byUnit && b.isRecording:
 		return fmt.Sprintf("the recording does not name the units of %s (%s)", sockets, hidden)

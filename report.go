@@ -270,7 +270,7 @@ func notes(config *Config, found reading, spots blindSpots, duration string) []s
 	if w, c := config.Levels.warning.first(""), config.Levels.critical.first(""); w != nil && c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
 		lines = append(lines, "WARNING is never reached: the range of CRITICAL lies within that of WARNING")
 	}
-	note := fmt.Sprintf("%d sockets counted, read from %s in %s", known, cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
+	note := fmt.Sprintf("%s counted, read from %s in %s", socketsText(known), cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
 	var reasons []string
 	for _, f := range found.failures {
 		reason := fmt.Sprintf("%s %s: %s", f.source, f.dump, f.err)

@@ -238,21 +238,21 @@ func TestNotesSayHowItWasRead(t *testing.T) {
 	for _, test := range []struct{ arguments, want string }{
 		{"", ""},
 		{"--source gopsutil", "gopsutil is for comparing: " + gopsutilLacks(thisSystem)},
-		{"-v", "1 sockets counted, read from netlink and gopsutil in 2 ms (netlink tcp6: no luck; netlink udp: no more)"},
+		{"-v", "1 socket counted, read from netlink and gopsutil in 2 ms (netlink tcp6: no luck; netlink udp: no more)"},
 	} {
 		if got := strings.Join(notes(configOf(t, strings.Fields(test.arguments)...), found, nil, "2 ms"), "\n"); got != test.want {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
 	}
 	found.failures, found.sources = nil, []string{sourceNetlink, sourceTotals}
-	if got, want := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")), "[1 sockets counted, read from "+sourceTotals+" in 2 ms]"; got != want {
+	if got, want := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")), "[1 socket counted, read from "+sourceTotals+" in 2 ms]"; got != want {
 		t.Errorf("got %s", got)
 	}
 	found.sources = nil
 	if got := notes(configOf(t), found, nil, "2 ms"); got != nil {
 		t.Errorf("got %q", got)
 	}
-	if got := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")); got != "[1 sockets counted, read from nowhere in 2 ms]" {
+	if got := fmt.Sprint(notes(configOf(t, "-v"), found, nil, "2 ms")); got != "[1 socket counted, read from nowhere in 2 ms]" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -103,3 +103,11 @@ func (l debugLog) done(step string, found int, err error, started time.Time) {
 func took(since time.Time) string {
 	return fmt.Sprintf("%.1f ms", float64(time.Since(since).Microseconds())/1000)
 }
+
+// socketsText returns a number of sockets in words.
+func socketsText(number int) string {
+	if number == 1 {
+		return "1 socket"
+	}
+	return fmt.Sprintf("%d sockets", number)
+}
