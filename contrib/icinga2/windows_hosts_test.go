@@ -24,11 +24,12 @@ func TestWindowsHostsGetTheirOwnServiceAndCommand(t *testing.T) {
 	const echo = "#!/bin/sh\nprintf '%s ' called ${0##*/} \"$@\"\n"
 	icinga.Write("plugins/check_network_connections", echo)
 	icinga.Write("plugins/check_network_connections.exe", echo)
+	again := icinga.Write("again.conf", windowsCommandFile) // as a copy that was left behind
 	hosts := ""
 	for name, system := range map[string]string{"web": "Windows", "db": "Linux", "switch": "IOS"} {
 		hosts += "object Host \"" + name + "\" {\n\tzone = ZoneName\n\tcheck_command = \"dummy\"\n\tvars.os = \"" + system + "\"\n\tvars.agent_endpoint = NodeName\n}\n"
 	}
-	icinga.Start(fmt.Sprintf("const PluginDir = %q\n", icinga.Path("plugins")) + plugins(icinga.Path("plugins")) + commandFile + windowsCommandFile + everySecond(servicesFile) + everySecond(windowsServicesFile) + hosts)
+	icinga.Start(fmt.Sprintf("const PluginDir = %q\n", icinga.Path("plugins")) + plugins(icinga.Path("plugins")) + commandFile + windowsCommandFile + fmt.Sprintf("include %q\n", again) + everySecond(servicesFile) + everySecond(windowsServicesFile) + hosts)
 
 	results := icinga.Services(2)
 	for host, want := range map[string]string{
