@@ -190,12 +190,14 @@ func noProcesses(t testing.TB) *host {
 // askingKernels returns what reads sockets for the tally from kernels that answer
 // in turn.
 func askingKernels(t testing.TB, proto string, asked *tally, kernels ...kernel) *sockDiag {
-	return &sockDiag{
+	diag := &sockDiag{
 		pass:    &pass{host: noProcesses(t), ctx: t.Context(), fields: asked.fields},
 		tallies: []*tally{asked},
 		types:   []string{proto},
 		dial:    dialing(t, kernels...),
 	}
+	diag.told = func() (totals, error) { return diag.space.totals(diag.host.procfs) }
+	return diag
 }
 
 // anyKernel is the manner that every kernel understands.

@@ -86,8 +86,11 @@ func (p procfs) orphans() (quota, error) {
 	if err != nil {
 		return quota{}, err
 	}
-	used, err := p.sockstat("sockstat", "TCP:", "orphan")
-	return quota{used: float64(used), size: size[0]}, err
+	used, err := p.sockstat("sockstat", "TCP: orphan")
+	if err != nil {
+		return quota{}, err
+	}
+	return quota{used: float64(used[0]), size: size[0]}, nil
 }
 
 func (p procfs) tcpMemory() (quota, error) {
@@ -95,9 +98,12 @@ func (p procfs) tcpMemory() (quota, error) {
 	if err != nil {
 		return quota{}, err
 	}
-	used, err := p.sockstat("sockstat", "TCP:", "mem")
+	used, err := p.sockstat("sockstat", "TCP: mem")
+	if err != nil {
+		return quota{}, err
+	}
 	pageSize := float64(os.Getpagesize())
-	return quota{used: float64(used) * pageSize, size: size[2] * pageSize, unit: "bytes"}, err
+	return quota{used: float64(used[0]) * pageSize, size: size[2] * pageSize, unit: "bytes"}, nil
 }
 
 func (p procfs) timeWaitBuckets() (quota, error) {
@@ -105,8 +111,11 @@ func (p procfs) timeWaitBuckets() (quota, error) {
 	if err != nil {
 		return quota{}, err
 	}
-	used, err := p.sockstat("sockstat", "TCP:", "tw")
-	return quota{used: float64(used), size: size[0]}, err
+	used, err := p.sockstat("sockstat", "TCP: tw")
+	if err != nil {
+		return quota{}, err
+	}
+	return quota{used: float64(used[0]), size: size[0]}, nil
 }
 
 func (p procfs) openFiles() (quota, error) {
@@ -130,22 +139,28 @@ func (p procfs) quotaOf(used, size string) (quota, error) {
 	return quota{used: is[0], size: most[0]}, nil
 }
 
-// sockstat returns a number of a line of /proc/net/sockstat or sockstat6 in the
-// network namespace of the calling thread.
-func (p procfs) sockstat(file, line, name string) (number int, err error) {
+// sockstat returns numbers from /proc/net/sockstat or sockstat6 in the network
+// namespace of the calling thread, each by its line and its name: "TCP: inuse".
+func (p procfs) sockstat(file string, wanted ...string) ([]int, error) {
 	content, err := p.read("thread-self/net/"+file, 4<<10)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for found := range strings.Lines(string(content)) {
-		words := strings.Fields(found)
-		for i := 1; i+1 < len(words); i += 2 {
-			if words[0] == line && words[i] == name {
-				return strconv.Atoi(words[i+1])
-			}
+	found := make([]int, len(wanted))
+	for i, name := range wanted {
+		line, name, _ := strings.Cut(name, " ")
+		_, rest, _ := strings.Cut("\n"+string(content), "\n"+line+" ")
+		rest, _, _ = strings.Cut(rest, "\n")
+		words := strings.Fields(rest)
+		at := slices.Index(words, name) + 1
+		if at == 0 || at == len(words) {
+			return nil, fmt.Errorf("%s/thread-self/net/%s has no %s in its line %s", p, file, name, line)
+		}
+		if found[i], err = strconv.Atoi(words[at]); err != nil {
+			return nil, err
 		}
 	}
-	return 0, fmt.Errorf("%s/thread-self/net/%s has no %s in its line %s", p, file, name, line)
+	return found, nil
 }
 
 // halfOpenMax returns how many half-open connections there may be without

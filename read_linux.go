@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"os"
 	"slices"
 	"strconv"
@@ -59,7 +58,8 @@ func (h *host) unit(id uint64) (name string, hasUnits bool) {
 }
 
 // dumps returns what is to be read for the tallies: for each network namespace
-// one dump of TCP and two of UDP, and one for the sockets that came late.
+// one dump or two of TCP and one of UDP, and one of the TCP sockets that only
+// have a port where a tally counts them. Last come the sockets that were late.
 func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
 	portable := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
@@ -73,35 +73,32 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 		}
 	})
 	for _, space := range h.spaces {
-		var told totals
+		told := sync.OnceValues(func() (totals, error) { return space.totals(h.procfs) })
+		isQuick := false
 		if len(h.spaces) == 1 {
-			told, _ = space.totals(h.procfs)
+			t, err := told()
+			isQuick = err == nil && t["tcp"]+t["tcp6"] < fewSockets
 		}
-		isQuick := told != nil && told["tcp"]+told["tcp6"] < fewSockets
-		for _, types := range h.typesTogether(tallies, isQuick) {
-			types = slices.DeleteFunc(types, func(socketType string) bool { return statesFor(socketType, tallies) == 0 })
-			if len(types) == 0 {
-				continue
-			}
-			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types, told: told}
+		add := func(types []string, isBound bool) {
+			diag := &sockDiag{pass: p, space: space, tallies: tallies, types: types, isBound: isBound, told: told}
 			diag.dial = func() (int, error) { return space.dial(ctx) }
-			d := dump{name: types[0], isQuick: isQuick || isUDP(types[0])}
+			d := dump{name: types[0], sources: diag.sources(), isQuick: isQuick || isUDP(types[0])}
 			if space.name != "" {
 				d.where = " of the network namespace " + cleanName(space.name)
 			}
-			for _, how := range manners {
-				if h.source != sourceGopsutil && h.source != sourceProc && (!how.hasTotals || !isUDP(types[0]) && h.source != sourceList) {
-					d.sources = append(d.sources, diag.source(how))
-				}
-			}
-			if h.source == sourceAuto || h.source == sourceProc {
-				files := &procReader{pass: p, space: space, tallies: tallies, types: types, order: binary.NativeEndian}
-				d.sources = append(d.sources, source{sourceProc, files.read})
-			}
 			if h.source == sourceGopsutil { // for our own namespace only
-				d.sources = append(d.sources, source{sourceGopsutil, portable.reading(types, space.name)})
+				d.sources = []source{{sourceGopsutil, portable.reading(types, space.name)}}
 			}
 			all = append(all, d)
+		}
+		for _, types := range h.typesTogether(tallies, isQuick) {
+			types = slices.DeleteFunc(types, func(socketType string) bool { return statesFor(socketType, tallies) == 0 })
+			if len(types) > 0 {
+				add(types, false)
+			}
+			if len(types) > 0 && p.fields&fieldBound != 0 && !isUDP(types[0]) { // the kernel keeps them in another table
+				add(types, true)
+			}
 		}
 	}
 	if p.fields&fieldProcess != 0 {

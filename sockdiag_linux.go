@@ -58,8 +58,9 @@ type sockDiag struct {
 	*pass
 	space   namespace
 	tallies []*tally
-	types   []string // of one protocol
-	told    totals   // before anything is read, nil where that is not known
+	types   []string               // of one protocol
+	isBound bool                   // read those that only have a port, and nothing else
+	told    func() (totals, error) // as long before as nothing has been read
 	dial    func() (socket int, err error)
 
 	resolver
@@ -106,6 +107,22 @@ func statesFor(socketType string, tallies []*tally) (states uint32) {
 	return states
 }
 
+// sources returns all ways to read the sockets that --source allows, the best
+// one first.
+func (d *sockDiag) sources() (all []source) {
+	for _, how := range manners {
+		hasTotals := !isUDP(d.types[0]) && !d.isBound && d.host.source != sourceList
+		if d.host.source != sourceProc && (hasTotals || !how.hasTotals) {
+			all = append(all, d.source(how))
+		}
+	}
+	if d.host.source == sourceAuto || d.host.source == sourceProc {
+		files := &procReader{pass: d.pass, space: d.space, tallies: d.tallies, types: d.types, order: binary.NativeEndian}
+		all = append(all, source{sourceProc, files.read})
+	}
+	return all
+}
+
 // source returns the source that reads in a manner.
 func (d *sockDiag) source(how manner) source {
 	name := sourceNetlink
@@ -118,23 +135,25 @@ func (d *sockDiag) source(how manner) source {
 // read counts the sockets straight from the kernel's datagrams.
 func (d *sockDiag) read(to counter, how manner) error {
 	d.resolver, d.full, d.hasHalfOpen = newResolver(d.pass), [2]int{}, false
-	return d.whole(fmt.Sprintf("netlink: %v, %+v", d.types, how), func() error { return d.readAll(to, how) })
+	what := fmt.Sprint(d.types)
+	if d.isBound {
+		what = "bound " + what
+	}
+	return d.whole(fmt.Sprintf("netlink: %s, %+v", what, how), func() error { return d.readAll(to, how) })
 }
 
-func (d *sockDiag) readAll(to counter, how manner) (err error) {
-	if how.hasTotals {
-		err = d.readWithTotals(to, how)
-	} else {
-		q := question{program: d.program(d.tallies, how)}
-		for _, socketType := range d.types {
-			q.states |= statesFor(socketType, d.tallies)
-		}
-		err = d.list(to, q, how)
+func (d *sockDiag) readAll(to counter, how manner) error {
+	switch {
+	case d.isBound:
+		return d.list(to, question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}, how)
+	case how.hasTotals:
+		return d.readWithTotals(to, how)
 	}
-	if err == nil && d.fields&fieldBound != 0 && !isUDP(d.types[0]) {
-		err = d.list(to, question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}, how)
+	q := question{program: d.program(d.tallies, how)}
+	for _, socketType := range d.types {
+		q.states |= statesFor(socketType, d.tallies)
 	}
-	return err
+	return d.list(to, q, how)
 }
 
 // program returns the bytecode of the tallies, nil where they do not have the
@@ -167,11 +186,15 @@ func (d *sockDiag) usable(bounds []bound) []bound {
 
 // list counts the sockets that the kernel lists.
 func (d *sockDiag) list(to counter, q question, how manner) error {
-	families := [][]string{d.types}
-	if !how.isOneWalk || isUDP(d.types[0]) {
-		families = slices.Collect(slices.Chunk(d.types, 1))
+	if how.isOneWalk && !isUDP(d.types[0]) {
+		return d.ask(to, q, d.types)
 	}
-	for _, types := range families {
+	for types := range slices.Chunk(d.types, 1) {
+		if isUDP(types[0]) && d.host.source != sourceList { // most namespaces have none of a type
+			if t, err := d.told(); err == nil && t[types[0]] == 0 {
+				continue
+			}
+		}
 		if err := d.ask(to, q, types); err != nil {
 			return err
 		}

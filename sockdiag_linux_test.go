@@ -256,9 +256,6 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 				runtime.ReadMemStats(&began)
 			})
 			diag := askingKernels(t, "tcp", test.asked, flood)
-			if test.asked.fields&fieldBound != 0 { // they are asked for first
-				diag.dial = dialing(t, sends(nil), flood)
-			}
 			diag.host.units = &units{root: "/", names: map[uint64]string{}}
 			for i, body := range bodies {
 				diag.holders.hold(binary.NativeEndian.Uint32(body[68:]), int32(i+1), "holder")

@@ -11,22 +11,22 @@ const fewSockets = 10_000
 // tooFew are listed sooner than the totals are read.
 const tooFew = 100
 
-// totals are the full TCP sockets of a network namespace by type, as the kernel
-// tells them without listing them.
+// totals are the sockets of a network namespace by type, as the kernel tells them
+// without listing them: those of TCP that are full ones, and those of UDP.
 type totals map[string]int
 
 // totals reads what a thread in the network namespace is told, in constant time.
 func (n namespace) totals(p procfs) (t totals, err error) {
 	err = n.within(func() error {
-		four, err := p.sockstat("sockstat", "TCP:", "inuse")
+		four, err := p.sockstat("sockstat", "TCP: inuse", "UDP: inuse")
 		if err != nil {
 			return err
 		}
-		six, err := p.sockstat("sockstat6", "TCP6:", "inuse")
+		six, err := p.sockstat("sockstat6", "TCP6: inuse", "UDP6: inuse")
 		if err != nil {
 			return err
 		}
-		t = totals{"tcp": four, "tcp6": six}
+		t = totals{"tcp": four[0], "udp": four[1], "tcp6": six[0], "udp6": six[1]}
 		return nil
 	})
 	return t, err
@@ -63,10 +63,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	if !isWorth || len(listed) > 0 && len(d.spaces) > 1 { // one walk for each namespace
 		return errPass
 	}
-	before, err := d.told, error(nil)
-	if before == nil {
-		before, err = d.space.totals(d.procfs)
-	}
+	before, err := d.told()
 	if err != nil {
 		return err
 	}

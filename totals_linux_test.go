@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -128,30 +127,37 @@ func TestTotalsServeOneTallyWhileAnotherOneIsListed(t *testing.T) {
 	}
 }
 
-// A dump that is begun anew lists what only has a port once all the same.
-func TestBoundSocketsAreListedOnce(t *testing.T) {
-	byBoth := (&Question{}).tally(grouping{byType, byStatus})
-	onlyBound := (&Question{Statuses: []string{"CLOSE_WAIT"}}).tally(grouping{byLocalPort})
-	onlyBound.fields |= fieldBound
-	for name, test := range map[string]struct {
-		four, six int // full sockets
-		want      []uint32
+func TestUDPIsNotListedWhereThereIsNone(t *testing.T) {
+	sockstat := func(four, six int) map[string]string {
+		return map[string]string{
+			"thread-self/net/sockstat":  fmt.Sprintf("sockets: used 9\nTCP: inuse 1 orphan 0 tw 0 alloc 9 mem 3\nUDP: inuse %d mem 1\nUDPLITE: inuse 7\n", four),
+			"thread-self/net/sockstat6": fmt.Sprintf("TCP6: inuse 1\nUDP6: inuse %d\nUDPLITE6: inuse 7\n", six),
+		}
+	}
+	const four, six = unix.AF_INET, unix.AF_INET6
+	for _, test := range []struct {
+		name, source string
+		files        map[string]string
+		asked        []byte // families
 	}{
-		"with totals":      {1006, 202, []uint32{allStates &^ establishedState, boundState}},
-		"with a list":      {6, 2, []uint32{allStates, boundState}},
-		"with a list then": {3, 202, []uint32{allStates &^ establishedState, allStates, boundState}},
+		{"none", sourceNetlink, sockstat(0, 0), nil},
+		{"IPv4 only", sourceAuto, sockstat(1, 0), []byte{four}},
+		{"IPv6 only", sourceAuto, sockstat(0, 1), []byte{six}},
+		{"both", sourceAuto, sockstat(2, 1), []byte{four, six}},
+		{"all are to be listed", sourceList, sockstat(0, 0), []byte{four, six}},
+		{"not told", sourceAuto, nil, []byte{four, six}},
 	} {
-		var asked []uint32
-		readTCP(t, totalsTree(t, test.four, test.six, "1"), []*tally{byBoth, onlyBound}, manners, func(request netlinkMessage) [][]byte {
-			states := binary.NativeEndian.Uint32(request.body[52:])
-			asked = append(asked, states)
-			if states == boundState {
-				return sends(nil)(request)
-			}
-			return lists(twelve()...)(request)
-		})
-		if !slices.Equal(asked, test.want) {
-			t.Errorf("%s: asked for %b, want %b", name, asked, test.want)
+		var asked []byte
+		each := func(request netlinkMessage) [][]byte {
+			asked = append(asked, request.body[0])
+			return sends(nil)(request)
+		}
+		byBoth := (&Question{}).tally(grouping{byType, byStatus})
+		diag := askingKernels(t, "udp", byBoth, each, each)
+		diag.types, diag.host.procfs, diag.host.source = []string{"udp", "udp6"}, procTree(t, test.files), test.source
+		countedBy(t, diag, byBoth)
+		if !slices.Equal(asked, test.asked) {
+			t.Errorf("%s: asked for families %v, want %v", test.name, asked, test.asked)
 		}
 	}
 }
