@@ -128,6 +128,9 @@ func (p argumentParser) timeout() error {
 
 func (p argumentParser) types() (err error) {
 	p.Question.Types, p.Question.NotTypes, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
+	if err == nil && len(p.Question.kinds(statuses)) == 0 {
+		err = errNothingLeft
+	}
 	return err
 }
 
@@ -141,7 +144,7 @@ func (p argumentParser) statuses() (err error) {
 	if err == nil && len(p.Question.kinds(statuses)) == 0 {
 		err = errors.New("no socket can match: UDP sockets have the status none, TCP sockets all the others")
 		if len(p.Question.NotTypes)+len(p.Question.NotStatuses) > 0 {
-			err = errors.New("no socket can match: everything is excluded")
+			err = errNothingLeft
 		}
 	}
 	return err
@@ -220,7 +223,6 @@ func (p argumentParser) minIdle() error {
 	if !p.flags.Changed("min-idle") {
 		return nil
 	}
-	q := &p.Question
 	idle, err := parseDuration(typed)
 	switch {
 	case err != nil || idle <= 0:
@@ -230,11 +232,11 @@ func (p argumentParser) minIdle() error {
 	case !p.onLiveLinux():
 		return errOnlyLinux("how long a connection is idle")
 	}
-	q.MinIdle, q.MinIdleTyped = idle, typed
-	switch {
-	case len(q.Types) > 0 && !slices.Contains(q.Types, "tcp") && !slices.Contains(q.Types, "tcp6"):
+	p.Question.MinIdle, p.Question.MinIdleTyped = idle, typed
+	switch types := p.Question.Types; {
+	case len(types) > 0 && !slices.Contains(types, "tcp") && !slices.Contains(types, "tcp6"):
 		return errors.New("only TCP connections can be idle: add tcp or tcp6 to --conn-type")
-	case len(q.kinds(statuses)) == 0:
+	case len(p.Question.kinds(statuses)) == 0:
 		return fmt.Errorf("only connections can be idle: add one of %s to --conn-status", strings.ToLower(strings.Join(openStatuses, ", ")))
 	}
 	return nil
@@ -298,13 +300,12 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	}
 	*level, err = parseThresholds(p.list(flag), p.Levels.by, func(name groupName) (groupName, error) {
 		p.Levels.isJudgedEmpty = true
-		if isLimit(name.key) && !p.onLiveLinux() {
+		switch {
+		case isLimit(name.key) && !p.onLiveLinux():
 			return name, errOnlyLinux(name.text)
-		}
-		if isLimit(name.key) && p.Source == sourceGopsutil {
+		case isLimit(name.key) && p.Source == sourceGopsutil:
 			return name, fmt.Errorf("gopsutil does not know %s: leave it out, or --source", name.text)
-		}
-		if isLimit(name.key) || name.key == totalGroup {
+		case isLimit(name.key) || name.key == totalGroup:
 			return name, nil
 		}
 		if status := p.Levels.by.value(name.key, byStatus); status != "" && !p.isRecording {

@@ -139,6 +139,8 @@ func TestBadArgumentsAreUnknown(t *testing.T) {
 		{[]string{"--process", " java,web"}, `--process: there is a blank in front of "java,web": leave it out, and write not: to exclude something (NRPE and Nagios cut at a !)`},
 		{[]string{"--local-port", "not:"}, `--local-port: "" is not a port: use 1 to 65535, or a range such as 8000-8100`},
 		{[]string{"--source", "gopsutil", "--by", "unit"}, `--source: gopsutil does not know units, which need netlink: leave out unit or --source`},
+		{[]string{"--conn-type", "tcp,not:tcp"}, `--conn-type: no socket can match: everything is excluded`},
+		{[]string{"--conn-type", "tcp", "--conn-status", "close,not:close"}, `--conn-status: no socket can match: everything is excluded`},
 		{[]string{"--source", "proc", "--unit", "nginx.service"}, `--source: proc does not know units, which need netlink: leave out unit or --source`},
 		{[]string{"--min-idle", "50d"}, `--min-idle: "50d" is more than the kernel counts: use at most 1193h`},
 		{[]string{"--timeout", "1.5"}, `--timeout: "1.5" is not possible, use 1 to 2147483647 seconds`},

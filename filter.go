@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -132,6 +133,8 @@ func (q *Question) bounds(uint64) (all []bound) {
 
 // typeStatus is a type with a status that its sockets can have.
 type typeStatus struct{ socketType, status string }
+
+var errNothingLeft = errors.New("no socket can match: everything is excluded")
 
 // kinds returns what can count of the statuses.
 func (q *Question) kinds(of []string) (all []typeStatus) {
