@@ -313,15 +313,15 @@ func (d dump) read(tallies []*tally) (o outcome) {
 	return o
 }
 
-// unreadable says why no source could read the dump. Only the last failure of a
-// source that was asked more than once is told.
+// unreadable says why no source could read the dump. Of failures in a row that
+// are of the same source, or for the same reason, the last one is told.
 func (d dump) unreadable(failures []failure) error {
 	var reasons []string
 	for i, failed := range failures {
 		switch {
 		case errors.Is(failed.err, context.DeadlineExceeded) || d.name == "":
 			return failed.err
-		case i+1 == len(failures) || failures[i+1].source != failed.source:
+		case i+1 == len(failures) || failures[i+1].source != failed.source && failures[i+1].err.Error() != failed.err.Error():
 			reasons = append(reasons, failed.source+": "+failed.err.Error())
 		}
 	}

@@ -53,6 +53,10 @@ func TestHalfAReadingIsNotCounted(t *testing.T) {
 			"none serves", "tcp", []source{{"a", half(second)}, {"a", half(first)}, {"b", half(second)}}, "", "",
 			"the tcp sockets of the test cannot be read: a: broke off; b: no such thing",
 		},
+		{
+			"none serves, two for the same reason", "tcp", []source{{"a", half(first)}, {"b", half(second)}, {"c", half(second)}}, "", "",
+			"the tcp sockets of the test cannot be read: a: broke off; c: no such thing",
+		},
 		{"none serves, of all sockets", "", []source{{"a", half(first)}}, "", "", "broke off"},
 		{"no time is left", "tcp", []source{{"a", half(late)}, {"b", whole}}, "", "", late.Error()},
 	} {
