@@ -272,6 +272,9 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 		})
 	}
 	all.Wait()
+	for _, c := range result.counts {
+		c.index = nil // with many rows it is large
+	}
 	for i, o := range outcomes {
 		switch {
 		case o.fault != nil:

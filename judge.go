@@ -23,12 +23,11 @@ func (v verdict) worse(other verdict) verdict {
 
 // group is the sockets with a key, as they are judged.
 type group struct {
-	key               string
-	known             int    // for certain
-	hidden            int    // so many more may count
-	isNamed           bool   // by a threshold, or asked for by --zero
-	mark              string // with which it was named, where there is none
-	warning, critical *check.Threshold
+	key     string
+	known   int    // for certain
+	hidden  int    // so many more may count
+	isNamed bool   // by a threshold, or asked for by --zero
+	mark    string // with which it was named, where there is none
 	verdict
 }
 
@@ -154,7 +153,7 @@ func (l levels) judgeGroups(found *counts) []group {
 	unseen := l.by.hiddenGroups(groups)
 	for i := range groups {
 		g := &groups[i]
-		g.warning, g.critical = l.warning.of(l.by, g.key, g.mark), l.critical.of(l.by, g.key, g.mark)
+		warning, critical := l.ranges(*g)
 		low, high := g.known, g.known+g.hidden+unseen.behind(g.key)
 		if g.isNamed { // its own number is asked for
 			g.hidden = high - low
@@ -163,7 +162,7 @@ func (l levels) judgeGroups(found *counts) []group {
 		if isOthers || !g.isNamed && low == 0 { // they are any number of groups, or none, of one socket or more
 			low = min(1, high)
 		}
-		g.verdict = judge(g.warning, g.critical, low, high)
+		g.verdict = judge(warning, critical, low, high)
 		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
 			none := l.judgeWithout(groups, i)
 			g.least, g.most = min(g.least, none), max(g.most, none)
@@ -171,6 +170,11 @@ func (l levels) judgeGroups(found *counts) []group {
 	}
 	slices.SortFunc(groups, l.by.compare)
 	return groups
+}
+
+// ranges returns the thresholds of a group, nil where there are none.
+func (l levels) ranges(g group) (warning, critical *check.Threshold) {
+	return l.warning.of(l.by, g.key, g.mark), l.critical.of(l.by, g.key, g.mark)
 }
 
 // judgeWithout returns the state where there is no such group: a range for a part

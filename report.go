@@ -154,9 +154,10 @@ func (p *page) addGroup(g group) {
 	if g.key == p.blamed {
 		most = p.blame
 	}
+	warning, critical := p.config.Levels.ranges(g)
 	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
-		warning: g.warning, critical: g.critical, verdict: g.verdict, blame: most,
+		warning: warning, critical: critical, verdict: g.verdict, blame: most,
 	})
 }
 
