@@ -89,6 +89,7 @@ func TestSignalEndsAReadingThatHangs(t *testing.T) {
 				t.Cleanup(func() { _ = unix.Close(writer) })
 				return true
 			})
+			time.Sleep(20 * quickRun)
 			if err := command.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
