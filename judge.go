@@ -137,7 +137,7 @@ func (l levels) judgeLimit(of limit, found *counts) figure {
 	}
 	one.warning, one.critical = l.warning.first(groups...), l.critical.first(groups...)
 	if one.label != "" {
-		one = one.judged()
+		one.verdict = judge(one.warning, one.critical, one.value, one.value)
 	}
 	one.isQuiet = !l.names(kind.name)
 	return one
@@ -281,17 +281,18 @@ func (g grouping) compare(a, b group) int {
 }
 
 // judge returns the verdict on a number that is from low to high, both included.
-func judge(warning, critical *check.Threshold, low, high int) verdict {
-	state := func(number int) check.Status {
+func judge[N int | float64](warning, critical *check.Threshold, low, high N) verdict {
+	state := func(number float64) check.Status {
 		switch {
-		case critical != nil && critical.DoesViolate(float64(number)):
+		case critical != nil && critical.DoesViolate(number):
 			return check.Critical
-		case warning != nil && warning.DoesViolate(float64(number)):
+		case warning != nil && warning.DoesViolate(number):
 			return check.Warning
 		}
 		return check.OK
 	}
-	v := verdict{min(state(low), state(high)), max(state(low), state(high))}
+	atLow, atHigh := state(float64(low)), state(float64(high))
+	v := verdict{min(atLow, atHigh), max(atLow, atHigh)}
 	if low == high {
 		return v
 	}
@@ -303,23 +304,10 @@ func judge(warning, critical *check.Threshold, low, high int) verdict {
 		for _, end := range []float64{threshold.Lower, threshold.Upper} {
 			for _, number := range []float64{math.Ceil(end), math.Floor(end) + 1} {
 				if float64(low) < number && number < float64(high) {
-					v.least, v.most = min(v.least, state(int(number))), max(v.most, state(int(number)))
+					v.least, v.most = min(v.least, state(number)), max(v.most, state(number))
 				}
 			}
 		}
 	}
 	return v
-}
-
-// judgeValue returns the item with the verdict on its value.
-func (i figure) judged() figure {
-	for _, level := range []struct {
-		threshold *check.Threshold
-		state     check.Status
-	}{{i.warning, check.Warning}, {i.critical, check.Critical}} {
-		if level.threshold != nil && level.threshold.DoesViolate(i.value) {
-			i.verdict = verdict{level.state, level.state}
-		}
-	}
-	return i
 }
