@@ -27,10 +27,7 @@ func (backlogs) tally() *tally {
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection | fieldQueues,
 		asks: func(s *Socket) answer {
-			if s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.Direction == directionIn {
-				return yes
-			}
-			return no
+			return sure(s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.Direction == directionIn)
 		},
 		key: func(to []byte, s *Socket) []byte {
 			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
@@ -112,10 +109,7 @@ func (q queue) tally() *tally {
 			if s.Direction == directionIn && s.Listener == "" {
 				address = anyAddress(s.Proto)
 			}
-			if isHere(s, address) && (s.Status == "LISTEN" || s.isWaiting) {
-				return yes
-			}
-			return no
+			return sure(isHere(s, address) && (s.Status == "LISTEN" || s.isWaiting))
 		},
 	}
 }

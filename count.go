@@ -44,6 +44,14 @@ const (
 	yes
 )
 
+// sure returns the answer where nothing hidden matters.
+func sure(isCounted bool) answer {
+	if isCounted {
+		return yes
+	}
+	return no
+}
+
 // tally is a way to count sockets.
 type tally struct {
 	includes func(socketType, status string) bool // no socket of another type and status counts

@@ -104,12 +104,7 @@ func (q *Question) tallyOf(by grouping, key string) *tally {
 func (q *Question) tallyHidden(d *dimension) *tally {
 	t := q.tally(nil)
 	t.fields |= d.needs
-	t.asks = func(s *Socket) answer {
-		if !d.isHidden(s) || q.asks(s) == no {
-			return no
-		}
-		return yes
-	}
+	t.asks = func(s *Socket) answer { return sure(d.isHidden(s) && q.asks(s) != no) }
 	return t
 }
 

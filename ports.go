@@ -115,12 +115,7 @@ func (e ephemeralPorts) tally() *tally {
 		includes: func(_, status string) bool { return status != "CLOSE" && status != "SYN_RECV" },
 		fields:   fieldLocalAddress | fieldLocalPort | fieldRemoteAddress | fieldRemotePort | fieldNetns | fieldDirection | fieldBound,
 		bounds:   func(netnsID uint64) []bound { return []bound{{ports: []portRange{e[netnsID].portRange}}} },
-		asks: func(s *Socket) answer {
-			if e.holding(s) == "" {
-				return no
-			}
-			return yes
-		},
+		asks:     func(s *Socket) answer { return sure(e.holding(s) != "") },
 		key: func(to []byte, s *Socket) []byte {
 			holding := e.holding(s)
 			to = append(append(to, holding...), keySeparator...)
@@ -157,12 +152,7 @@ func (e ephemeralPorts) figure(found *counts) figure {
 	one := limitEphemeral.percentage(float64(fullest.used), float64(fullest.size), subject)
 	one.sockets, one.users = fullest.used, e.tally()
 	isUse, key := one.users.asks, one.users.key
-	one.users.asks = func(s *Socket) answer {
-		if isUse(s) == no || !fullest.isOf(string(key(nil, s))) {
-			return no
-		}
-		return yes
-	}
+	one.users.asks = func(s *Socket) answer { return sure(isUse(s) != no && fullest.isOf(string(key(nil, s)))) }
 	return one
 }
 
