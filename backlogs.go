@@ -32,11 +32,7 @@ func (backlogs) tally() *tally {
 		key: func(to []byte, s *Socket) []byte {
 			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
 			to = append(append(to, s.Proto...), keySeparator...)
-			address := s.Laddr.IP
-			if s.Direction == directionIn && s.Listener == "" {
-				address = anyAddress(s.Proto)
-			}
-			to = append(append(to, address...), keySeparator...)
+			to = append(append(to, queueAddress(s)...), keySeparator...)
 			to = append(byLocalPort.append(to, s), keySeparator...)
 			if s.Status == "SYN_RECV" {
 				return to
@@ -47,9 +43,13 @@ func (backlogs) tally() *tally {
 	}
 }
 
-// anyAddress returns the address that stands for all of the type.
-func anyAddress(socketType string) string {
-	if socketType == "tcp6" {
+// queueAddress returns the address of the listener that the socket is, or whose
+// queue it is in.
+func queueAddress(s *Socket) string {
+	switch {
+	case s.Direction != directionIn || s.Listener != "":
+		return s.Laddr.IP
+	case s.Proto == "tcp6":
 		return "::"
 	}
 	return "0.0.0.0"
@@ -96,20 +96,14 @@ func (q queue) isBefore(other queue) bool {
 
 // tally counts the listener and the connections in its queues.
 func (q queue) tally() *tally {
-	isHere := func(s *Socket, address string) bool {
-		return s.NetnsID == q.id && s.Proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && address == q.address
-	}
 	return &tally{
 		includes: func(socketType, status string) bool {
 			return socketType == q.socketType && (status == "LISTEN" || status == "SYN_RECV" || status == "ESTABLISHED" || status == "CLOSE_WAIT")
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection,
 		asks: func(s *Socket) answer {
-			address := s.Laddr.IP
-			if s.Direction == directionIn && s.Listener == "" {
-				address = anyAddress(s.Proto)
-			}
-			return sure(isHere(s, address) && (s.Status == "LISTEN" || s.isWaiting))
+			isHere := s.NetnsID == q.id && s.Proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && queueAddress(s) == q.address
+			return sure(isHere && (s.Status == "LISTEN" || s.isWaiting))
 		},
 	}
 }
