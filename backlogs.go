@@ -70,7 +70,8 @@ func (b backlogs) figure(found *counts) figure {
 	fullest := queue{size: 1}
 	for _, each := range b.queues(found) {
 		ours, theirs := each.used*fullest.size, fullest.used*each.size
-		if ours > theirs || ours == theirs && (fullest.port == "" || each.isBefore(fullest)) {
+		isBefore := fullest.port == "" || each.address+":"+each.port < fullest.address+":"+fullest.port
+		if ours > theirs || ours == theirs && isBefore {
 			fullest = each
 		}
 	}
@@ -88,10 +89,6 @@ func (b backlogs) figure(found *counts) figure {
 	one := kind.percentage(float64(fullest.used), float64(fullest.size), subject)
 	one.sockets, one.users, one.isNameOnly = 1, fullest.tally(), true
 	return one
-}
-
-func (q queue) isBefore(other queue) bool {
-	return q.address+":"+q.port < other.address+":"+other.port
 }
 
 // tally counts the listener and the connections in its queues.
