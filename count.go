@@ -103,7 +103,7 @@ type counts struct {
 // add counts sockets that are alike.
 func (c *counts) add(s *Socket, sockets int) {
 	counted := c.asks(s)
-	if counted == no {
+	if counted == no || sockets == 0 {
 		return
 	}
 	c.buffer = c.key(c.buffer[:0], s)
@@ -159,22 +159,12 @@ func (c counter) add(s *Socket) {
 	}
 }
 
-// addNumber counts as many sockets for the tallies for which a number will do.
-func (c counter) addNumber(s *Socket, sockets int) {
-	s.isKeyed = false
-	for _, each := range c {
-		if each.isPlain() && sockets > 0 {
-			each.add(s, sockets)
-		}
-	}
-}
-
-// addTo counts a socket for some tallies only.
-func (c counter) addTo(isFor func(*tally) bool, s *Socket) {
+// addTo counts sockets that are alike for some tallies only.
+func (c counter) addTo(isFor func(*tally) bool, s *Socket, sockets int) {
 	s.isKeyed = false
 	for _, each := range c {
 		if isFor(each.tally) {
-			each.add(s, 1)
+			each.add(s, sockets)
 		}
 	}
 }

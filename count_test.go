@@ -197,16 +197,16 @@ func TestNumbersCountForPlainTalliesOnly(t *testing.T) {
 	byNamespace := (&Question{}).tally(grouping{byType, byStatus})
 	byNamespace.fields |= fieldNetns
 	all := newCounter([]*tally{(&Question{}).tally(grouping{byType, byStatus}), (&Question{Types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
-	all.addNumber(socket("tcp ESTABLISHED"), 50000)
-	all.addNumber(socket("tcp6 ESTABLISHED"), 7)
-	all.addNumber(socket("tcp CLOSE"), 0)
+	all.addTo((*tally).isPlain, socket("tcp ESTABLISHED"), 50000)
+	all.addTo((*tally).isPlain, socket("tcp6 ESTABLISHED"), 7)
+	all.addTo((*tally).isPlain, socket("tcp CLOSE"), 0)
 	for i, want := range []string{"tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7", " 7", "", "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7"} {
 		if got := rowsOf(all[i]); got != want {
 			t.Errorf("tally %d: got %s", i, got)
 		}
 	}
-	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:80 -"))
-	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:81 -"))
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:80 -"), 1)
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:81 -"), 1)
 	if plain, filtered := rowsOf(all[0]), rowsOf(all[2]); plain != "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7" || filtered != " 1" {
 		t.Errorf("got %s, %s", plain, filtered)
 	}
@@ -224,7 +224,7 @@ func TestKeyIsMadeOnceForASocket(t *testing.T) {
 	all := newCounter([]*tally{q.tally(by), q.tally(by), q.tallyOf(by, "web"), q.tallyOf(by, "db")})
 	s := socket("tcp LISTEN web")
 	for i, add := range []func(){
-		func() { all.add(s) }, func() { all.addNumber(s, 3) }, func() { all.addTo(func(*tally) bool { return true }, s) },
+		func() { all.add(s) }, func() { all.addTo((*tally).isPlain, s, 3) }, func() { all.addTo(func(*tally) bool { return true }, s, 1) },
 	} {
 		s.Process = []string{"web", "db", "web"}[i]
 		if add(); asked != i+1 {

@@ -230,7 +230,7 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 			d.full[slices.Index(d.types, s.Proto)]++
 		}
 		if q.isFor != nil {
-			to.addTo(q.isFor, &s)
+			to.addTo(q.isFor, &s, 1)
 		} else {
 			d.count(to, &s, from.inode, isLate)
 		}

@@ -86,7 +86,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 		if number < 0 || d.hasHalfOpen && d.space.hasFastOpen(d.procfs) {
 			return errNoTotals
 		}
-		to.addNumber(&s, number)
+		to.addTo((*tally).isPlain, &s, number)
 	}
 	if len(listed) == 0 {
 		return nil
