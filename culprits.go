@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	stdnet "net"
 	"slices"
 	"strconv"
@@ -128,12 +129,8 @@ func peersText(found *counts) string {
 }
 
 // mostFirst returns the names, that of most sockets first.
-func mostFirst(sockets map[string]int) (names []string) {
-	for name := range sockets {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(sockets[b], sockets[a]), cmp.Compare(a, b)) })
-	return names
+func mostFirst(sockets map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(sockets), func(a, b string) int { return cmp.Or(cmp.Compare(sockets[b], sockets[a]), cmp.Compare(a, b)) })
 }
 
 // mostText lists the names with most sockets, and how many more there are. What
