@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ type suspect struct{ process, user, unit string }
 
 type share struct {
 	sockets, waiting int
-	pids             map[string]bool
+	pids             map[int]bool
 }
 
 type suspects struct {
@@ -50,14 +51,15 @@ func holdersOf(found *counts) suspects {
 			all.unseen += r.known
 		}
 		if all.shares[p] == nil {
-			all.shares[p] = &share{pids: map[string]bool{}}
+			all.shares[p] = &share{pids: map[int]bool{}}
 		}
 		s := all.shares[p]
 		s.sockets += r.known
 		if values[3] == "true" {
 			s.waiting += r.known
 		}
-		for _, pid := range strings.Fields(values[4]) {
+		for typed := range strings.FieldsSeq(values[4]) {
+			pid, _ := strconv.Atoi(typed)
 			s.pids[pid] = true
 		}
 	}
@@ -127,13 +129,7 @@ func (s share) text() (text string) {
 		text = fmt.Sprintf(" in %d processes", len(s.pids))
 	}
 	if len(s.pids) > 1 && len(s.pids) <= maxProcesses {
-		var pids []int
-		for typed := range s.pids {
-			pid, _ := strconv.Atoi(typed)
-			pids = append(pids, pid)
-		}
-		slices.Sort(pids)
-		text += ": " + strings.ReplaceAll(strings.Trim(fmt.Sprint(pids), "[]"), " ", ", ")
+		text += ": " + strings.ReplaceAll(strings.Trim(fmt.Sprint(slices.Sorted(maps.Keys(s.pids))), "[]"), " ", ", ")
 	}
 	if s.waiting > 0 {
 		text += fmt.Sprintf(" (%d not accepted)", s.waiting)
