@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -161,14 +160,7 @@ func recordedAddress(recorded *net.Addr) net.Addr {
 	if recorded == nil {
 		return net.Addr{IP: hidden, Port: portHidden}
 	}
-	address, err := netip.ParseAddr(recorded.IP)
-	switch {
-	case err == nil:
-		return net.Addr{IP: usualAddress(address), Port: recorded.Port}
-	case recorded.IP == "":
-		return net.Addr{IP: nothing, Port: recorded.Port}
-	}
-	return net.Addr{IP: cleanName(recorded.IP), Port: recorded.Port} // macOS has * for any
+	return net.Addr{IP: usualText(recorded.IP), Port: recorded.Port}
 }
 
 // check returns an error where the recording stands for a reading that failed.
