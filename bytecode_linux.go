@@ -26,19 +26,13 @@ const maxBytecode = 8 << 10
 // inet_diag_bc_op: a code, how far to go on when it holds, and when not. Going
 // on to the end accepts, four bytes behind it refuses.
 func bytecode(bounds []bound) []byte {
-	var blocks [][]byte
-	size := 0
+	var program []byte
 	for _, b := range bounds {
-		block := b.block()
-		blocks = append(blocks, block)
-		size += len(block)
+		program = append(program, b.block()...)
 	}
+	size := len(program)
 	if size > maxBytecode {
 		return nil
-	}
-	var program []byte
-	for _, block := range blocks {
-		program = append(program, block...)
 	}
 	// In the blocks whoever refuses goes 0 bytes on.
 	for at := 0; at < size; at += int(program[at+1]) {
