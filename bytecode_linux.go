@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,20 +60,17 @@ func (b bound) block() (block []byte) {
 		condition := hostCondition(network)
 		tests = append(tests, operation(bytecodeCond+step/2, 4+len(condition), 4+len(condition), condition))
 	}
-	for i := len(tests) - 1; i >= 0; i-- {
-		test := tests[i]
-		if i == len(tests)-1 {
-			for at := 0; at < len(test); at += int(test[at+1]) {
-				binary.NativeEndian.PutUint16(test[at+2:], 0) // none is left
-			}
-			block = test
-			continue
-		}
-		// Behind the test is a jump over all the others.
+	for _, test := range slices.Backward(tests) {
 		for at, size := 0, len(test); at < size; at += int(test[at+1]) {
-			binary.NativeEndian.PutUint16(test[at+2:], uint16(size-at+4))
+			next := 0 // the last test: none is left
+			if len(block) > 0 {
+				next = size - at + 4
+			}
+			binary.NativeEndian.PutUint16(test[at+2:], uint16(next))
 		}
-		test = append(test, operation(bytecodeJump, 4, 4+len(block), nil)...)
+		if len(block) > 0 { // a jump over all the others
+			test = append(test, operation(bytecodeJump, 4, 4+len(block), nil)...)
+		}
 		block = append(test, block...)
 	}
 	return block
