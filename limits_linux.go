@@ -56,7 +56,9 @@ func (h *host) limits(isAsked func(limitRow) bool) (all []limit, err error) {
 // without connection tracking, or in a container, some files are not there.
 func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool, space namespace) error {
 	for kind, read := range map[limitRow]func() (quota, error){
-		limitConntrack: h.conntrack, limitOrphans: h.orphans, limitMemory: h.tcpMemory, limitTimeWait: h.timeWaitBuckets, limitFiles: h.openFiles,
+		limitConntrack: h.conntrack, limitMemory: h.tcpMemory, limitFiles: h.openFiles,
+		limitOrphans:  func() (quota, error) { return h.tcpQuota("orphan", "net/ipv4/tcp_max_orphans", 0) },
+		limitTimeWait: func() (quota, error) { return h.tcpQuota("tw", "net/ipv4/tcp_max_tw_buckets", 0) },
 	} {
 		if !isAsked(kind) {
 			continue
@@ -78,44 +80,35 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 }
 
 func (p procfs) conntrack() (quota, error) {
-	return p.quotaOf("net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max")
+	used, err := p.numbers("net/netfilter/nf_conntrack_count", 1)
+	if err != nil {
+		return quota{}, err
+	}
+	size, err := p.numbers("net/netfilter/nf_conntrack_max", 1)
+	if err != nil {
+		return quota{}, err
+	}
+	return quota{used: used[0], size: size[0]}, nil
 }
 
-func (p procfs) orphans() (quota, error) {
-	size, err := p.numbers("net/ipv4/tcp_max_orphans", 1)
+// tcpQuota reads a number of TCP in sockstat, and the setting that limits it,
+// which has that at an index.
+func (p procfs) tcpQuota(name, setting string, index int) (quota, error) {
+	size, err := p.numbers(setting, index+1)
 	if err != nil {
 		return quota{}, err
 	}
-	used, err := p.sockstat("sockstat", "TCP: orphan")
+	used, err := p.sockstat("sockstat", "TCP: "+name)
 	if err != nil {
 		return quota{}, err
 	}
-	return quota{used: float64(used[0]), size: size[0]}, nil
+	return quota{used: float64(used[0]), size: size[index]}, nil
 }
 
 func (p procfs) tcpMemory() (quota, error) {
-	size, err := p.numbers("net/ipv4/tcp_mem", 3)
-	if err != nil {
-		return quota{}, err
-	}
-	used, err := p.sockstat("sockstat", "TCP: mem")
-	if err != nil {
-		return quota{}, err
-	}
+	pages, err := p.tcpQuota("mem", "net/ipv4/tcp_mem", 2)
 	pageSize := float64(os.Getpagesize())
-	return quota{used: float64(used[0]) * pageSize, size: size[2] * pageSize, unit: "bytes"}, nil
-}
-
-func (p procfs) timeWaitBuckets() (quota, error) {
-	size, err := p.numbers("net/ipv4/tcp_max_tw_buckets", 1)
-	if err != nil {
-		return quota{}, err
-	}
-	used, err := p.sockstat("sockstat", "TCP: tw")
-	if err != nil {
-		return quota{}, err
-	}
-	return quota{used: float64(used[0]), size: size[0]}, nil
+	return quota{used: pages.used * pageSize, size: pages.size * pageSize, unit: "bytes"}, err
 }
 
 func (p procfs) openFiles() (quota, error) {
@@ -124,19 +117,6 @@ func (p procfs) openFiles() (quota, error) {
 		return quota{}, err
 	}
 	return quota{used: found[0] - found[1], size: found[2]}, nil
-}
-
-// quotaOf reads a quota from two settings.
-func (p procfs) quotaOf(used, size string) (quota, error) {
-	is, err := p.numbers(used, 1)
-	if err != nil {
-		return quota{}, err
-	}
-	most, err := p.numbers(size, 1)
-	if err != nil {
-		return quota{}, err
-	}
-	return quota{used: is[0], size: most[0]}, nil
 }
 
 // sockstat returns numbers from /proc/net/sockstat or sockstat6 in the network
