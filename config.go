@@ -314,7 +314,7 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 			}
 		}
 		if !p.isRecording { // which has the ids of users
-			name.key = p.Levels.by.withFirstName(name.key)
+			name.key = p.Levels.by.with(name.key, byUser, firstUserName)
 		}
 		if p.Levels.by.isWhole(name.key) {
 			p.name(name.key, name.mark)

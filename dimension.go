@@ -182,12 +182,15 @@ func knownType(spelling string) (name string, known bool) {
 
 func parseFreeName(text string) (value string, ok bool) { return cleanName(text), text != "" }
 
-// withFirstName returns the key with the name by which a user is shown in place
-// of the id or another name of that user.
-func (g grouping) withFirstName(key string) string {
-	index, values := slices.Index(g, byUser), g.values(key)
-	if index >= 0 && index < len(values) {
-		values[index] = firstUserName(values[index])
+// with returns the key with its value in the dimension changed, if it has one.
+func (g grouping) with(key string, d *dimension, change func(value string) string) string {
+	index := slices.Index(g, d)
+	if index < 0 {
+		return key
+	}
+	values := g.values(key)
+	if index < len(values) {
+		values[index] = change(values[index])
 	}
 	return strings.Join(values, keySeparator)
 }

@@ -214,11 +214,5 @@ func (t Thresholds) namesOf(by grouping, key, ending string) []string {
 
 // shortened returns the key with the short name of a process.
 func (g grouping) shortened(key string) string {
-	index := slices.Index(g, byProcess)
-	if index < 0 {
-		return key
-	}
-	values := g.values(key)
-	values[index] = shortName(thisSystem, values[index])
-	return strings.Join(values, keySeparator)
+	return g.with(key, byProcess, func(name string) string { return shortName(thisSystem, name) })
 }
