@@ -134,16 +134,14 @@ func (e ephemeralPorts) tally() *tally {
 // figure returns the fullest use of the ports.
 func (e ephemeralPorts) figure(found *counts) figure {
 	var fullest use
-	for i, id := range e.inOrder() { // where nothing holds a port
-		if i == 0 {
-			fullest = use{id: id, size: e[id].size()}
-		}
-	}
-	for _, each := range e.uses(found) {
+	for i, each := range e.uses(found) {
 		ours, theirs := each.used*fullest.size, fullest.used*each.size
-		if ours > theirs || ours == theirs && each.text < fullest.text && ours > 0 {
+		if i == 0 || ours > theirs || ours == theirs && each.text < fullest.text && ours > 0 {
 			fullest = each
 		}
+	}
+	if fullest.used == 0 { // nothing holds a port
+		fullest.text = ""
 	}
 	subject := fmt.Sprint(fullest.size) + fullest.text
 	if name := e[fullest.id].name; name != "" {
