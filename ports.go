@@ -23,15 +23,7 @@ type portSpace struct {
 }
 
 func (p portSpace) has(port uint32) bool {
-	if !p.portRange.has(port) {
-		return false
-	}
-	for _, reserved := range p.reserved {
-		if reserved.has(port) {
-			return false
-		}
-	}
-	return true
+	return p.portRange.has(port) && !slices.ContainsFunc(p.reserved, func(r portRange) bool { return r.has(port) })
 }
 
 func (p portSpace) size() (ports int) {
