@@ -30,14 +30,6 @@ func (q *Question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 	return all
 }
 
-// tallies count the hidden sockets of each.
-func (all blindSpots) tallies(q *Question) (tallies []*tally) {
-	for _, spot := range all {
-		tallies = append(tallies, q.tallyHidden(spot.dimension))
-	}
-	return tallies
-}
-
 // text says what is not seen, and how it can be.
 func (b blindSpot) text() string {
 	sockets := socketsText(b.sockets)

@@ -86,7 +86,10 @@ func checkSockets(ctx context.Context, config *Config, from reader, limits []lim
 	started := time.Now()
 	asked, by := &config.Question, config.Levels.by
 	spots := asked.blindSpots(by, config.Recording != nil)
-	tallies := append([]*tally{asked.tally(by)}, spots.tallies(asked)...)
+	tallies := []*tally{asked.tally(by)}
+	for _, spot := range spots {
+		tallies = append(tallies, asked.tallyHidden(spot.dimension))
+	}
 	for _, l := range limits {
 		if users := l.tally(); users != nil {
 			tallies = append(tallies, users)
