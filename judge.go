@@ -85,13 +85,10 @@ func (r *results) verdict() (all verdict) {
 	for _, g := range r.groups {
 		all = all.worse(g.verdict)
 	}
-	for _, l := range r.limits {
-		all = all.worse(l.verdict)
+	for _, f := range slices.Concat(r.limits, r.absent, []figure{r.empty, r.total}) {
+		all = all.worse(f.verdict)
 	}
-	for _, a := range r.absent {
-		all = all.worse(a.verdict)
-	}
-	return all.worse(r.empty.verdict).worse(r.total.verdict)
+	return all
 }
 
 // judge returns the verdicts on the groups, and on the limits with what was
