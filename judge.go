@@ -58,9 +58,9 @@ type levels struct {
 	isJudgedEmpty     bool         // a range for all groups judges also that there is none
 }
 
-// names tells whether a threshold is for the name.
-func (l levels) names(name string) bool {
-	return l.warning.first(name) != nil || l.critical.first(name) != nil
+// names tells whether a threshold is for any of the names.
+func (l levels) names(names ...string) bool {
+	return l.warning.first(names...) != nil || l.critical.first(names...) != nil
 }
 
 // namedGroup is a group that a threshold names, or that --zero asks for.
@@ -120,19 +120,13 @@ type limit interface {
 	figure(found *counts) figure // the fullest one
 }
 
-// names tells whether a threshold is for the limit: by itself, or with the others.
-func (l levels) asksFor(kind limitRow) bool {
-	return l.names(kind.name) || kind != limitTimeWait && l.names(allLimits)
-}
+// asksFor tells whether a threshold is for the limit: by itself, or with the others.
+func (l levels) asksFor(kind limitRow) bool { return l.names(kind.groups()...) }
 
 // judgeLimit returns the figure for a limit with its verdict.
 func (l levels) judgeLimit(of limit, found *counts) figure {
 	one, kind := of.figure(found), of.row()
-	groups := []string{kind.name, allLimits}
-	if kind == limitTimeWait {
-		groups = groups[:1]
-	}
-	one.warning, one.critical = l.warning.first(groups...), l.critical.first(groups...)
+	one.warning, one.critical = l.warning.first(kind.groups()...), l.critical.first(kind.groups()...)
 	if one.label != "" {
 		one.verdict = judge(one.warning, one.critical, one.value, one.value)
 	}

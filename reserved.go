@@ -16,6 +16,14 @@ type limitRow struct {
 	title string // in texts
 }
 
+// groups returns the names by which thresholds name the limit.
+func (l limitRow) groups() []string {
+	if l == limitTimeWait {
+		return []string{l.name}
+	}
+	return []string{l.name, allLimits}
+}
+
 // The limits of Linux at which connections begin to fail. Behind that of
 // timewait the kernel closes sockets early, and nothing fails: it has to be named.
 var (
