@@ -81,6 +81,15 @@ func fieldsOf(tallies []*tally) (all fields) {
 	return all
 }
 
+// anyCounts tells whether any tally can count a socket of the type.
+func anyCounts(socketType string, tallies []*tally) bool {
+	return slices.ContainsFunc(tallies, func(t *tally) bool {
+		return slices.ContainsFunc(statuses, func(status string) bool {
+			return isUDP(socketType) == (status == statusNone) && t.includes(socketType, status)
+		})
+	})
+}
+
 // row is how many sockets have a key: known for certain, and hidden ones that
 // may have it.
 type row struct {

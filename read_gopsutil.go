@@ -43,22 +43,11 @@ func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, reso
 
 // kindOf returns what gopsutil calls the sockets that the tallies ask for.
 func kindOf(tallies []*tally) string {
-	kinds := map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}
-	only := ""
-	for _, t := range tallies {
-		for _, socketType := range socketTypes {
-			for _, status := range statuses {
-				if !t.includes(socketType, status) || only == kinds[socketType] {
-					continue
-				}
-				if only != "" || usesLsof(runtime.GOOS) {
-					return "inet"
-				}
-				only = kinds[socketType]
-			}
-		}
+	types := slices.DeleteFunc(slices.Clone(socketTypes), func(socketType string) bool { return !anyCounts(socketType, tallies) })
+	if len(types) != 1 || usesLsof(runtime.GOOS) {
+		return "inet"
 	}
-	return only
+	return map[string]string{"tcp": "tcp4", "tcp6": "tcp6", "udp": "udp4", "udp6": "udp6"}[types[0]]
 }
 
 func listConnections(ctx context.Context, log debugLog, kind string, asked fields) ([]net.ConnectionStat, error) {

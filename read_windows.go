@@ -29,7 +29,7 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	known := newProcessTable(h.log, asked&fieldUser != 0)
 	for i := range ipTables {
 		from := &tableReader{ipTable: &ipTables[i], ctx: ctx, log: h.log, asked: asked, processes: known, addresses: map[netip.Addr]string{}}
-		if from.isAsked(tallies) {
+		if anyCounts(from.socketType, tallies) {
 			all = append(all, dump{name: from.socketType, sources: []source{{sourceTables, from.read}}})
 		}
 	}
@@ -44,18 +44,6 @@ type tableReader struct {
 	asked     fields
 	processes *processTable
 	addresses map[netip.Addr]string // in their usual form
-}
-
-// isAsked tells whether any tally can count a socket of the table.
-func (r *tableReader) isAsked(tallies []*tally) bool {
-	for _, t := range tallies {
-		for _, status := range statuses {
-			if isUDP(r.socketType) == (status == statusNone) && t.includes(r.socketType, status) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // read counts the sockets, those that listen first: they tell the direction of
