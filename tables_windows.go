@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -125,7 +126,7 @@ func (t *ipTable) fetch(ctx context.Context) (content []byte, err error) {
 }
 
 // rows cuts the table into its rows.
-func (t *ipTable) rows(content []byte) (all [][]byte, err error) {
+func (t *ipTable) rows(content []byte) ([][]byte, error) {
 	if content == nil {
 		return nil, nil
 	}
@@ -133,8 +134,5 @@ func (t *ipTable) rows(content []byte) (all [][]byte, err error) {
 	if number > len(content)/t.row {
 		return nil, errors.New(t.call.Name + ": the table has fewer rows than it says")
 	}
-	for i := range number {
-		all = append(all, content[i*t.row:(i+1)*t.row])
-	}
-	return all, nil
+	return slices.Collect(slices.Chunk(content[:number*t.row], t.row)), nil
 }
