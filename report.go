@@ -45,17 +45,10 @@ func report(r *results, lines []string, config *Config) (check.Status, string) {
 // namedFirst moves the groups that a threshold names to the front: these are of
 // interest however small they are. It returns how many there are.
 func namedFirst(groups []group) (named int) {
-	slices.SortStableFunc(groups, func(a, b group) int {
-		switch {
-		case a.isNamed == b.isNamed:
-			return 0
-		case a.isNamed:
-			return -1
-		}
-		return 1
-	})
-	for _, g := range groups {
+	for i, g := range groups {
 		if g.isNamed {
+			copy(groups[named+1:], groups[named:i])
+			groups[named] = g
 			named++
 		}
 	}
