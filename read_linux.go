@@ -112,7 +112,7 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 func (h *host) typesTogether(tallies []*tally, isQuick bool) [][]string {
 	isListed, isCounted := false, false
 	for _, t := range tallies {
-		if t.includes("tcp", "ESTABLISHED") || t.includes("tcp6", "ESTABLISHED") {
+		if t.includesEstablished("tcp", "tcp6") {
 			isFew := t.bounds != nil && len(t.bounds(h.spaces[0].inode)) > 0
 			isListed, isCounted = isListed || !t.isPlain() && !isFew, isCounted || t.isPlain()
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 )
 
 // fewSockets is how many established connections are rather listed with the
@@ -55,10 +56,12 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	var listed []*tally
 	isWorth := false
 	for _, t := range d.tallies {
-		if !t.isPlain() && d.includesEstablished(t) {
+		switch isAsked := t.includesEstablished(d.types...); {
+		case isAsked && t.isPlain():
+			isWorth = true
+		case isAsked:
 			listed = append(listed, t)
 		}
-		isWorth = isWorth || t.isPlain() && d.includesEstablished(t)
 	}
 	if !isWorth || len(listed) > 0 && len(d.spaces) > 1 { // one walk for each namespace
 		return errPass
@@ -94,11 +97,6 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	return d.list(to, question{states: establishedState, program: d.program(listed, how), isFor: func(t *tally) bool { return !t.isPlain() }}, how)
 }
 
-func (d *sockDiag) includesEstablished(t *tally) bool {
-	for _, socketType := range d.types {
-		if t.includes(socketType, "ESTABLISHED") {
-			return true
-		}
-	}
-	return false
+func (t *tally) includesEstablished(types ...string) bool {
+	return slices.ContainsFunc(types, func(socketType string) bool { return t.includes(socketType, "ESTABLISHED") })
 }
