@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,11 +39,8 @@ const noFiles = ": no Internet files located\n"
 var lsofFolders = []string{"/usr/sbin", "/usr/local/sbin"}
 
 func findLsof(folders []string) (path string, err error) {
-	if path, err = exec.LookPath(sourceLsof); err == nil {
-		return path, nil
-	}
-	for _, folder := range folders {
-		if path, err = exec.LookPath(folder + "/" + sourceLsof); err == nil {
+	for _, folder := range append([]string{""}, folders...) { // "" for those in the PATH
+		if path, err = exec.LookPath(filepath.Join(folder, sourceLsof)); err == nil {
 			return path, nil
 		}
 	}
