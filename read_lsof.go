@@ -180,10 +180,7 @@ func (s lsofSet) user() string {
 	if name := s.field("L"); name != "" {
 		return givenName(name)
 	}
-	if id := s.field("u"); id != "" {
-		return id
-	}
-	return hidden
+	return cmp.Or(s.field("u"), hidden)
 }
 
 // socket returns the socket that a file is, one without a type where it is none
