@@ -4,14 +4,34 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/shirou/gopsutil/v3/net"
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// gopsutilDumps returns the one dump that gopsutil reads for the tallies.
-func gopsutilDumps(ctx context.Context, log debugLog, tallies []*tally) []dump {
-	from := newGopsutilReader(ctx, log, tallies, (&owners{found: map[int32]owner{}}).resolve)
+// host reads the sockets of this host.
+type host struct {
+	source string // one of sources
+	log    debugLog
+}
+
+func openHost(config *Config) (*host, error) {
+	if thisSystem != "windows" && !usesLsof(thisSystem) {
+		return nil, fmt.Errorf("not supported on %s", thisSystem)
+	}
+	return &host{config.Source, config.Log}, nil
+}
+
+// limits returns none: only Linux tells what runs out.
+func (*host) limits(func(limitRow) bool) ([]limit, error) { return nil, nil }
+
+// dumps returns what is to be read for the tallies.
+func (h *host) dumps(ctx context.Context, tallies []*tally) []dump {
+	if h.source != sourceGopsutil {
+		return h.ownDumps(ctx, tallies)
+	}
+	from := newGopsutilReader(ctx, h.log, tallies, (&owners{found: map[int32]owner{}}).resolve)
 	return []dump{{sources: []source{{sourceGopsutil, from.reading(socketTypes, hidden)}}}}
 }
 

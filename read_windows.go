@@ -9,22 +9,8 @@ import (
 // sourceTables is how a reading names the tables of the IP Helper API.
 const sourceTables = "Windows' tables"
 
-// host reads the sockets of this host.
-type host struct {
-	source string // one of sources
-	log    debugLog
-}
-
-func openHost(config *Config) (*host, error) { return &host{config.Source, config.Log}, nil }
-
-// limits returns none: Windows tells of nothing that runs out.
-func (*host) limits(func(limitRow) bool) ([]limit, error) { return nil, nil }
-
-// dumps returns what is to be read for the tallies: a table for each type.
-func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
-	if h.source == sourceGopsutil {
-		return gopsutilDumps(ctx, h.log, tallies)
-	}
+// ownDumps returns a table for each type.
+func (h *host) ownDumps(ctx context.Context, tallies []*tally) (all []dump) {
 	asked := fieldsOf(tallies)
 	known := newProcessTable(h.log, asked&fieldUser != 0)
 	for i := range ipTables {
