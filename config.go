@@ -286,7 +286,7 @@ func (p argumentParser) zero() error {
 
 // name has a group reported also without a socket.
 func (p argumentParser) name(key, ending string) {
-	if one := (namedGroup{key, ending}); !slices.Contains(p.Levels.named, one) {
+	if one := (groupName{key: key, mark: ending}); !slices.Contains(p.Levels.named, one) {
 		p.Levels.named = append(p.Levels.named, one)
 	}
 }

@@ -52,21 +52,15 @@ type figure struct {
 type levels struct {
 	by                grouping
 	warning, critical Thresholds
-	named             []namedGroup // that are reported also without a socket
-	parts             []string     // the keys of types and statuses that thresholds name
-	isZero            bool         // every group is reported, always in the same order
-	isJudgedEmpty     bool         // a range for all groups judges also that there is none
+	named             []groupName // that are reported also without a socket
+	parts             []string    // the keys of types and statuses that thresholds name
+	isZero            bool        // every group is reported, always in the same order
+	isJudgedEmpty     bool        // a range for all groups judges also that there is none
 }
 
 // names tells whether a threshold is for any of the names.
 func (l levels) names(names ...string) bool {
 	return l.warning.first(names...) != nil || l.critical.first(names...) != nil
-}
-
-// namedGroup is a group that a threshold names, or that --zero asks for.
-type namedGroup struct {
-	key  string
-	mark string // of one of several groups with the same label, "" for all of them
 }
 
 // results are all that was judged.

@@ -17,7 +17,7 @@ const totalGroup = "total"
 // they are for: "" for all groups, or a type or a status with a plain grouping.
 type Thresholds map[string]check.Threshold
 
-// groupName is a name in a threshold.
+// groupName is a group that a threshold names, or that --zero asks for.
 type groupName struct {
 	key  string // the values that it leaves open are empty; totalGroup and limits come as they are
 	mark string // of one of several groups with the same label, "" for all of them
