@@ -87,7 +87,6 @@ func parseArguments(line []string) (*Config, error) {
 		{"warning", func() error { return p.thresholds("warning", &c.Levels.warning) }},
 		{"critical", func() error { return p.thresholds("critical", &c.Levels.critical) }},
 		{"test", p.recording},
-		{"", p.emptiness},
 	} {
 		if err := step.read(); err != nil && step.flag != "" {
 			return nil, fmt.Errorf("--%s: %w", step.flag, err)
@@ -95,6 +94,7 @@ func parseArguments(line []string) (*Config, error) {
 			return nil, err
 		}
 	}
+	p.decideEmptiness()
 	return c, nil
 }
 
@@ -331,13 +331,12 @@ func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
 	return err
 }
 
-// emptiness decides whether a range for all groups judges that there is none, as
+// decideEmptiness decides whether a range for all groups judges that there is none, as
 // it does with any GROUP=RANGE. With the flags of the check that this one replaces
 // alone that is OK.
-func (p argumentParser) emptiness() error {
+func (p argumentParser) decideEmptiness() {
 	isOurs := len(p.Question.Filters) > 0 || p.flags.Changed("by") || p.Question.MinIdle > 0 || p.Netns != netnsSelf
 	p.Levels.isJudgedEmpty = p.Levels.isJudgedEmpty || isOurs || len(p.Levels.named) > 0
-	return nil
 }
 
 func (p argumentParser) recording() (err error) {
