@@ -123,10 +123,11 @@ func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reade
 			return fmt.Errorf("line %d is not that of a socket: %s", number, quote(string(bytes.TrimSpace(line))))
 		}
 		r.sockets++
+		s.Proto, s.Family, s.Type, s.Status = socketType, uint32(familyOf(socketType)), sockStream, tcpStates[from.state]
+		s.Laddr.Port, s.Raddr.Port, s.Idle = from.localPort, from.remotePort, -1 // the files do not tell idle times
 		if isUDP(socketType) {
-			from.setSocket(&s, socketType, sockDgram, statusNone)
+			s.Type, s.Status = sockDgram, statusNone
 		} else {
-			from.setSocket(&s, socketType, sockStream, tcpStates[from.state])
 			// Before Linux 4.4 half-open connections stood behind their listener.
 			areListeners = areListeners && (s.Status == "LISTEN" || s.Status == "SYN_RECV")
 			if s.Status == "LISTEN" && !areListeners {
@@ -198,13 +199,6 @@ func parseProcEnd(address *[16]byte, text []byte, family uint8, order binary.Byt
 	}
 	number, err := strconv.ParseUint(string(text[2*size+1:]), 16, 16)
 	return uint32(number), err == nil
-}
-
-// setSocket fills in what needs no resolving.
-func (r *procRow) setSocket(s *Socket, socketType string, number uint32, status string) {
-	s.Proto, s.Family, s.Type, s.Status = socketType, uint32(familyOf(socketType)), number, status
-	s.Laddr.Port, s.Raddr.Port = r.localPort, r.remotePort
-	s.Idle = -1 // the files do not tell it
 }
 
 // procFile reads a descriptor until the context ends.
