@@ -15,7 +15,7 @@ import (
 func (f namespaceFinder) nameOf(space namespace) (string, error) {
 	given, _ := f.givenNames()
 	populations, err := f.populations()
-	if isOutOfFiles(err) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return "", fmt.Errorf("the network namespace cannot be named: %w", err)
 	}
 	for id, p := range populations {
@@ -28,8 +28,6 @@ func (f namespaceFinder) nameOf(space namespace) (string, error) {
 	}
 	return hidden, nil
 }
-
-func isOutOfFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
 
 // nameFor returns the name of a namespace by its processes: the name of the host
 // that they believe to be on where that is not ours (a pod's, a container's id),
