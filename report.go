@@ -129,12 +129,11 @@ func (p page) render(n int) string {
 	if len(p.perfdata) > 0 && !p.config.NoPerfdata {
 		text += check.PerfdataSeparatorSymbol + p.perfdata.String()
 	}
-	var output strings.Builder
-	output.WriteString(firstLine(p.state, text))
+	output := firstLine(p.state, text)
 	for _, line := range p.details {
-		output.WriteString(oneLine(line) + "\n")
+		output += oneLine(line) + "\n"
 	}
-	return output.String()
+	return output
 }
 
 func (p *page) addGroup(g group) {
