@@ -43,7 +43,11 @@ func (r *tableReader) read(to counter) error {
 	}
 	r.log.done("table of "+r.socketType, len(rows), err, started)
 	if err == nil && r.asksForOwners() {
-		err = r.processes.find(r.owners(rows))
+		ids := map[uint32]bool{}
+		for _, record := range rows {
+			ids[r.ownerIn(record)] = true
+		}
+		err = r.processes.find(ids)
 	}
 	if err != nil {
 		return err
@@ -64,15 +68,6 @@ func (r *tableReader) read(to counter) error {
 }
 
 func (r *tableReader) asksForOwners() bool { return r.asked&(fieldProcess|fieldUser) != 0 }
-
-// owners returns the ids of the processes in the rows, each once.
-func (r *tableReader) owners(rows [][]byte) map[uint32]bool {
-	ids := map[uint32]bool{}
-	for _, record := range rows {
-		ids[r.ownerIn(record)] = true
-	}
-	return ids
-}
 
 func (r *tableReader) socket(record []byte) Socket {
 	s := Socket{Proto: r.socketType, Netns: hidden, Idle: -1}
