@@ -35,7 +35,7 @@ func bytecode(bounds []bound) []byte {
 	if size > maxBytecode {
 		return nil
 	}
-	// In the blocks whoever refuses goes 0 bytes on.
+	// In a block a distance of 0 stands for refusing.
 	for at := 0; at < size; at += int(program[at+1]) {
 		if binary.NativeEndian.Uint16(program[at+2:]) == 0 {
 			binary.NativeEndian.PutUint16(program[at+2:], uint16(size-at+4))

@@ -284,7 +284,7 @@ func (p argumentParser) zero() error {
 	return nil
 }
 
-// name has a group reported also without a socket.
+// name has a group reported even if it has no socket.
 func (p argumentParser) name(key, ending string) {
 	if one := (groupName{key: key, mark: ending}); !slices.Contains(p.Levels.named, one) {
 		p.Levels.named = append(p.Levels.named, one)

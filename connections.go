@@ -146,7 +146,7 @@ type Socket struct {
 	Netns     string        // the name of the network namespace
 	NetnsID   uint64        // tells network namespaces of the same name apart
 	Direction string        // directionIn, directionOut, directionListen, or nothing
-	Listener  string        // the address that directionIn came in on, "" for any
+	Listener  string        // the address of the listener that directionIn came in on, "" for any
 	Idle      time.Duration // since the last data, negative where the kernel keeps no times
 	Left      time.Duration // of TIME_WAIT
 	Queue     uint32        // of a listener: connections that nobody has accepted

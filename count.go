@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// fields are what of a Socket a tally looks at, besides its type and status.
+// fields are the parts of a Socket that a tally looks at, besides its type and status.
 type fields uint
 
 const (

@@ -16,7 +16,7 @@ import (
 const (
 	maxCulpritGroups = 3       // groups whose holders and peers are told
 	maxCulprits      = 5       // holders and peers of each
-	maxPeers         = 1 << 12 // so many are kept at the most while counting
+	maxPeers         = 1 << 12 // kept at most while counting
 	maxProcesses     = 3       // process ids of a holder that are told
 )
 

@@ -45,7 +45,7 @@ func newFlags(c *Config) *pflag.FlagSet {
 			flags.StringArray(d.name, nil, d.help)
 		}
 	}
-	flags.String("min-idle", "", "Count only TCP connections without data for this `DURATION` (90s, 5m, 1d); keepalive probes are no data; Linux")
+	flags.String("min-idle", "", "Count only TCP connections without data for this `DURATION` (90s, 5m, 1d); keepalive probes do not count as data; Linux")
 	flags.StringVar(&c.Netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
 	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works, "+strings.Join(sources[1:], ", "))
 	flags.Bool("zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
@@ -113,7 +113,7 @@ var otherNames = map[string]string{
 
 // suggestion returns what an unknown flag may have been meant to be.
 func suggestion(typed string) string {
-	best, distance := otherNames[typed], 3 // as many letters may be wrong, less one
+	best, distance := otherNames[typed], 3 // fewer letters than this may be wrong
 	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) {
 		if d := editDistance(typed, flag.Name); best == "" && d < min(distance, len(flag.Name)) {
 			best = flag.Name

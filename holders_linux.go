@@ -191,7 +191,7 @@ func (h *holders) runsAs(pid int32) string {
 	return hidden
 }
 
-// walk reads the links of all processes, until there have been so many walks.
+// walk reads the links of all processes, unless there have been that many walks.
 func (h *holders) walk(ctx context.Context, walks int) error {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()

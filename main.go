@@ -167,7 +167,7 @@ func blame(ctx context.Context, from reader, config *Config, r *results) []strin
 		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
 	case all[0].figure != nil:
 		all[0].figure.blame = a.most
-	case !config.Levels.by.has(byProcess) && !config.Levels.by.has(byUnit): // whose names say it
+	case !config.Levels.by.has(byProcess) && !config.Levels.by.has(byUnit): // otherwise the name of the group says it
 		r.blamed, r.blame = all[0].key, a.most
 	}
 	return a.lines

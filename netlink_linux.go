@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// datagramSize is more than the kernel puts into one datagram of a dump: so much
+// datagramSize is larger than any datagram of a dump: the kernel fills this size
 // less its own overhead (netlink_recvmsg in net/netlink/af_netlink.c).
 const datagramSize = 32 << 10
 
@@ -21,8 +21,8 @@ var (
 	errCutOff      = errors.New("the kernel sent a message that is cut off")
 )
 
-// dialNetlink returns a socket to ask the kernel of this network namespace about
-// sockets by, which gives up waiting when the context ends.
+// dialNetlink opens a netlink socket in this network namespace. Reading from it
+// gives up when the context ends.
 func dialNetlink(ctx context.Context) (socket int, err error) {
 	socket, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

@@ -105,7 +105,7 @@ func runInside(file *os.File, kind int, own string, do func() error) error {
 	return do()
 }
 
-// dial returns a socket to ask the kernel about the sockets of the namespace by.
+// dial opens a netlink socket in the namespace.
 func (n namespace) dial(ctx context.Context) (socket int, err error) {
 	err = n.within(func() (err error) {
 		socket, err = dialNetlink(ctx)

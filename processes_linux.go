@@ -60,7 +60,7 @@ func (p procfs) processes(do func(pid int32) error) error {
 }
 
 // threads returns the ids of the threads of a process but for the first one.
-// Each has a folder under /proc, which only does not list it.
+// Each has a folder under /proc, but /proc does not list it.
 func (p procfs) threads(pid int32) (ids []int32, err error) {
 	entries, err := os.ReadDir(p.path(pid, "task"))
 	if err != nil && !isGone(err) {

@@ -76,7 +76,7 @@ func processNames() (map[uint32]string, error) {
 }
 
 // owner returns whose a socket with the status is. Sockets that outlive their
-// process are told to be of the idle process, or of one that is not there.
+// process have the id of the idle process, or of one that has ended.
 func (p *processTable) owner(id uint32, status string) owner {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

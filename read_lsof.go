@@ -226,7 +226,7 @@ func lsofAddress(text string) (net.Addr, error) {
 	return one, nil
 }
 
-// withoutScope returns a link-local address as others see it: macOS and FreeBSD
+// withoutScope returns a link-local address without the number of the interface: macOS and FreeBSD
 // keep the number of the interface in its second word, which is 0 in RFC 4291.
 func withoutScope(address netip.Addr) netip.Addr {
 	if !address.Is6() || !address.IsLinkLocalUnicast() {

@@ -16,8 +16,8 @@ import (
 )
 
 // procReader reads the sockets of some types in a network namespace from the
-// files /proc/net/tcp, tcp6, udp and udp6, a line for each, for when netlink is
-// not to be had. They tell all that netlink tells but units, idle times, queues
+// files /proc/net/tcp, tcp6, udp and udp6, a line for each, for use where netlink
+// is not available. They tell all that netlink tells but units, idle times, queues
 // and sockets that are only bound. It needs the rights that netlink needs.
 type procReader struct {
 	*pass

@@ -33,7 +33,7 @@ type tableReader struct {
 }
 
 // read counts the sockets, those that listen first: they tell the direction of
-// the others. Windows has a connection that nobody has accepted be its listener's.
+// the others. On Windows a connection that nobody has accepted belongs to its listener.
 func (r *tableReader) read(to counter) error {
 	started := time.Now()
 	content, err := r.fetch(r.ctx)

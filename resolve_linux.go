@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelSocket is what of a socket takes work to be shown, as the kernel has it.
+// kernelSocket has the parts of a socket that must be resolved, as the kernel sends them.
 type kernelSocket struct {
 	local, remote []byte // 16 bytes each; an IPv4 address is in the first four
 	user          uint32

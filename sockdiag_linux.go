@@ -52,8 +52,8 @@ const (
 )
 
 // sockDiag reads the sockets of some types in a network namespace over
-// NETLINK_SOCK_DIAG. It needs no rights, but for other namespaces and for the
-// processes of others.
+// NETLINK_SOCK_DIAG. It needs rights only for other namespaces and for the
+// processes of other users.
 type sockDiag struct {
 	*pass
 	space   namespace
@@ -68,7 +68,7 @@ type sockDiag struct {
 	hasHalfOpen bool   // one of them is in SYN_RECV
 }
 
-// manner is a way to ask the kernel. Kernels and sandboxes do not know them all.
+// manner is a way to ask the kernel. Not every kernel or sandbox knows all of them.
 type manner struct {
 	hasTotals  bool // take ESTABLISHED from the kernel's totals where its number will do
 	isOneWalk  bool // list both types in one walk

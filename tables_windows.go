@@ -81,7 +81,7 @@ func portIn(record []byte, place int) uint32 {
 
 func (t *ipTable) ownerIn(record []byte) uint32 { return binary.LittleEndian.Uint32(record[t.owner:]) }
 
-// How often a table is asked for at most, and how long it is waited in between
+// How often a table is asked for at most, and how long to wait in between
 // when Windows gives no reason: others have seen five times in a row fail. With
 // many sockets each time can take seconds, so that the first one should do. What
 // is not used of the buffer costs nothing.

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// fewSockets is how many established connections are rather listed with the
-// others than left out, where some of them have to be listed anyway.
+// fewSockets is up to how many established connections are listed with the others
+// where some of them have to be listed anyway.
 const fewSockets = 10_000
 
 // tooFew are listed sooner than the totals are read.

@@ -104,7 +104,7 @@ func (u *units) list(folder string) {
 	}
 }
 
-// The id of a container has so many letters; docker ps shows so few of them.
+// The length of a container's id, and how much of it docker ps shows.
 const idLength, shortID = 64, 12
 
 // unitOf returns what an admin calls a control group: the deepest unit or
