@@ -35,6 +35,7 @@ type holders struct {
 	shared  map[uint32]owner           // of what several processes hold, by inode
 	later   map[int32]map[uint32]int32 // the links of processes after they were named, nil where they are not to be seen
 	delayed time.Duration              // what reading names has cost that can block
+	unread  error                      // why a process that is there could not be named
 }
 
 func newHolders(proc procfs, log debugLog, nameUser func(uint32) string) *holders {
@@ -138,6 +139,16 @@ func (h *holders) name(pid int32) string {
 		}
 	}
 	return givenName(name)
+}
+
+// read reads a file under /proc. A process without a name is a hidden one, but not
+// where only descriptors are missing.
+func (h *holders) read(name string, size int) ([]byte, error) {
+	content, err := h.procfs.read(name, size)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		h.unread = fmt.Errorf("naming the processes: %w", cause(err))
+	}
+	return content, err
 }
 
 // isWhole tells whether the program has the name that was cut.

@@ -57,6 +57,27 @@ func TestChildThatHasLetGoIsNoHolder(t *testing.T) {
 	}
 }
 
+func TestNamesNeedDescriptors(t *testing.T) {
+	h := looked(t, procTree(t, map[string]string{"7/comm": "web\n", "7/status": "Uid:\t0\t0\t0\t0\n", "7/fd/3": "-> socket:[1]"}))
+	p := &pass{host: &host{holders: h}, ctx: t.Context(), fields: fieldProcess}
+	var limits unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
+		t.Fatal(err)
+	}
+	few := limits
+	few.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	h.of(1)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.readLate(nil); err == nil || err.Error() != "naming the processes: too many open files" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFilterMatchesAnyHolder(t *testing.T) {
 	h := looked(t, procTree(t, map[string]string{
 		"20/comm": "java\n", "20/fd/3": "-> socket:[13]",

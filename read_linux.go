@@ -159,7 +159,7 @@ func (p *pass) wait(sockets []lateSocket) {
 // of hidden processes.
 func (p *pass) readLate(to counter) error {
 	if len(p.late) == 0 {
-		return nil
+		return p.holders.unread
 	}
 	if err := p.holders.findAgain(p.ctx); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (p *pass) readLate(to counter) error {
 		s.Process, s.Holders = held.Process, held.Holders
 		to.add(&s.Socket)
 	}
-	return nil
+	return p.holders.unread
 }
 
 // readConnections returns gopsutil's records, with the owner of each socket
