@@ -26,10 +26,10 @@ func (backlogs) tally() *tally {
 			return !isUDP(socketType) && (status == "LISTEN" || status == "SYN_RECV")
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection | fieldQueues,
-		asks: func(s *Socket) answer {
+		asks: func(s *socket) answer {
 			return sure(s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.Direction == directionIn)
 		},
-		key: func(to []byte, s *Socket) []byte {
+		key: func(to []byte, s *socket) []byte {
 			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
 			to = append(append(to, s.Proto...), keySeparator...)
 			to = append(append(to, queueAddress(s)...), keySeparator...)
@@ -45,7 +45,7 @@ func (backlogs) tally() *tally {
 
 // queueAddress returns the address of the listener that the socket is, or whose
 // queue it is in.
-func queueAddress(s *Socket) string {
+func queueAddress(s *socket) string {
 	switch {
 	case s.Direction != directionIn || s.Listener != "":
 		return s.Laddr.IP
@@ -98,7 +98,7 @@ func (q queue) tally() *tally {
 			return socketType == q.socketType && (status == "LISTEN" || status == "SYN_RECV" || status == "ESTABLISHED" || status == "CLOSE_WAIT")
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection,
-		asks: func(s *Socket) answer {
+		asks: func(s *socket) answer {
 			isHere := s.NetnsID == q.id && s.Proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && queueAddress(s) == q.address
 			return sure(isHere && (s.Status == "LISTEN" || s.isWaiting))
 		},

@@ -19,7 +19,7 @@ type blindSpots []*blindSpot
 
 // blindSpots returns the dimensions that matter and may have hidden values. Of a
 // live system that can be owners only.
-func (q *Question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
+func (q *question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 	for _, d := range dimensions {
 		isFilter := q.hasFilter(d)
 		isOwner := d == byProcess || d == byUser || d == byUnit

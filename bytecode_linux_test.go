@@ -113,8 +113,8 @@ func (p packet) isIn(address netip.Addr, condition []byte) bool {
 }
 
 // socket returns what the program's own rules see.
-func (p packet) socket() *Socket {
-	s := &Socket{Proto: "tcp"}
+func (p packet) socket() *socket {
+	s := &socket{Proto: "tcp"}
 	if p.family == unix.AF_INET6 {
 		s.Proto = "tcp6"
 	}

@@ -16,17 +16,17 @@ import (
 // thisSystem is the operating system that is checked.
 const thisSystem = runtime.GOOS
 
-// Config is what the command line asks for, checked and ready to use.
-type Config struct {
-	Question   Question
+// options is what the command line asks for, checked and ready to use.
+type options struct {
+	Question   question
 	Levels     levels
 	Top        int // how many groups are printed where there can be many, 0 for all
 	AlwaysOK   bool
 	NoPerfdata bool
 	NoDetails  bool
-	Netns      string     // netnsSelf, netnsAll, a name, a process id or a path
-	Source     string     // one of sources
-	Recording  *Recording // nil: the live system
+	Netns      string   // netnsSelf, netnsAll, a name, a process id or a path
+	Source     string   // one of sources
+	Recording  *fixture // nil: the live system
 	Timeout    time.Duration
 	Verbose    bool
 	Debug      bool
@@ -57,8 +57,8 @@ const (
 
 // parseArguments checks the command line, without the program's name. The
 // error says what is wrong with it and what would be right.
-func parseArguments(line []string) (*Config, error) {
-	c := &Config{}
+func parseArguments(line []string) (*options, error) {
+	c := &options{}
 	flags := newFlags(c)
 	if err := flags.Parse(line); err != nil {
 		return nil, flagError(err)
@@ -100,7 +100,7 @@ func parseArguments(line []string) (*Config, error) {
 
 // argumentParser turns what was typed into what it means, a flag at a time.
 type argumentParser struct {
-	*Config
+	*options
 	flags       *pflag.FlagSet
 	isRecording bool
 }
@@ -277,7 +277,7 @@ func (p argumentParser) zero() error {
 		return errors.New("works only with --by type and status: other groups are not known beforehand")
 	}
 	for _, k := range p.Question.kinds(statusesOf(thisSystem)) {
-		s := Socket{Proto: k.socketType}
+		s := socket{Proto: k.socketType}
 		s.Status = k.status
 		p.name(string(p.Levels.by.key(nil, &s)), "")
 	}
@@ -293,7 +293,7 @@ func (p argumentParser) name(key, ending string) {
 
 // thresholds reads the thresholds of a level. The groups that they name in full
 // are reported also without a socket.
-func (p argumentParser) thresholds(flag string, level *Thresholds) (err error) {
+func (p argumentParser) thresholds(flag string, level *thresholds) (err error) {
 	of := statuses
 	if !p.isRecording {
 		of = statusesOf(thisSystem)

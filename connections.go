@@ -135,11 +135,11 @@ const (
 // portHidden stands for a port that a record does not carry.
 const portHidden = 1 << 16
 
-// Socket is one socket: gopsutil's record, and what the reader made of it.
+// socket is one socket: gopsutil's record, and what the reader made of it.
 // Readers fill in what the tallies ask for: Status is canonical, the addresses
 // are in their usual form. Names are hidden or nothing where there is none to
 // tell, and empty where nobody asked.
-type Socket struct {
+type socket struct {
 	net.ConnectionStat
 	Proto     string        // one of socketTypes
 	owner                   // of a connection that nobody has accepted, that of its listener
@@ -175,7 +175,7 @@ type holder struct {
 	user string // that it runs as
 }
 
-// Values of Socket.Direction.
+// Values of socket.Direction.
 const (
 	directionIn     = "in"     // the local port is one that is listened on
 	directionOut    = "out"    // it is not
@@ -194,7 +194,7 @@ type listener struct {
 // orient tells the direction of a socket. Those that listen must come first. A
 // connection that no process holds and that is no orphan waits to be accepted:
 // it has the owner of its listener.
-func (l listeners) orient(s *Socket, isHeld bool) {
+func (l listeners) orient(s *socket, isHeld bool) {
 	s.Listener, s.isWaiting = "", false
 	anywhere := listener{s.Proto, "", s.Laddr.Port}
 	here := listener{s.Proto, s.Laddr.IP, s.Laddr.Port}

@@ -14,11 +14,11 @@ import (
 // "tcp6 CLOSE_WAIT java[4711] www-data 10.0.0.1:40000 10.0.0.5:5432". There is
 // none of what is left out at the end, and ? stands for what is hidden. Several
 // processes that hold it are joined by +. What is in socketOptions can follow.
-func socket(line string) *Socket {
-	var words, options []string
+func socketOf(line string) *socket {
+	var words, more []string
 	for word := range strings.FieldsSeq(line) {
 		if name, _, _ := strings.Cut(word, "="); socketOptions[name] != nil {
-			options = append(options, word)
+			more = append(more, word)
 		} else {
 			words = append(words, word)
 		}
@@ -26,7 +26,7 @@ func socket(line string) *Socket {
 	for len(words) < 6 {
 		words = append(words, nothing)
 	}
-	s := &Socket{Proto: words[0], Idle: -1, Direction: nothing}
+	s := &socket{Proto: words[0], Idle: -1, Direction: nothing}
 	s.Status, s.User, s.Unit = words[1], words[3], nothing
 	s.Laddr.IP, s.Laddr.Port = endpoint(words[4])
 	s.Raddr.IP, s.Raddr.Port = endpoint(words[5])
@@ -44,7 +44,7 @@ func socket(line string) *Socket {
 	if len(s.Holders) > 0 {
 		s.Pid = s.Holders[0].pid
 	}
-	for _, option := range options {
+	for _, option := range more {
 		name, value, _ := strings.Cut(option, "=")
 		socketOptions[name](s, value)
 	}
@@ -52,17 +52,17 @@ func socket(line string) *Socket {
 }
 
 // socketOptions are what not every socket has: unit=nginx.service, and so on.
-var socketOptions = map[string]func(s *Socket, value string){
-	"unit":      func(s *Socket, value string) { s.Unit = value },
-	"netns":     func(s *Socket, value string) { s.Netns = value },
-	"space":     func(s *Socket, value string) { s.NetnsID = uint64(numberOf(value)) },
-	"direction": func(s *Socket, value string) { s.Direction = value },
-	"idle":      func(s *Socket, value string) { s.Idle = durationOf(value) },
-	"left":      func(s *Socket, value string) { s.Left = durationOf(value) },
-	"queue":     func(s *Socket, value string) { s.Queue = uint32(numberOf(value)) },
-	"backlog":   func(s *Socket, value string) { s.Backlog = uint32(numberOf(value)) },
-	"device":    func(s *Socket, value string) { s.Interface = uint32(numberOf(value)) },
-	"runs-as": func(s *Socket, value string) {
+var socketOptions = map[string]func(s *socket, value string){
+	"unit":      func(s *socket, value string) { s.Unit = value },
+	"netns":     func(s *socket, value string) { s.Netns = value },
+	"space":     func(s *socket, value string) { s.NetnsID = uint64(numberOf(value)) },
+	"direction": func(s *socket, value string) { s.Direction = value },
+	"idle":      func(s *socket, value string) { s.Idle = durationOf(value) },
+	"left":      func(s *socket, value string) { s.Left = durationOf(value) },
+	"queue":     func(s *socket, value string) { s.Queue = uint32(numberOf(value)) },
+	"backlog":   func(s *socket, value string) { s.Backlog = uint32(numberOf(value)) },
+	"device":    func(s *socket, value string) { s.Interface = uint32(numberOf(value)) },
+	"runs-as": func(s *socket, value string) {
 		for i := range s.Holders {
 			s.Holders[i].user = value
 		}
@@ -105,14 +105,14 @@ func endpoint(text string) (address string, port uint32) {
 
 // socketsOf returns a socket for each line. A number in front of a line stands
 // for as many.
-func socketsOf(lines ...string) (all []*Socket) {
+func socketsOf(lines ...string) (all []*socket) {
 	for _, line := range lines {
 		first, rest, _ := strings.Cut(line, " ")
 		number, err := strconv.Atoi(first)
 		if err != nil {
 			number, rest = 1, line
 		}
-		all = append(all, slices.Repeat([]*Socket{socket(rest)}, number)...)
+		all = append(all, slices.Repeat([]*socket{socketOf(rest)}, number)...)
 	}
 	return all
 }
@@ -131,8 +131,8 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 		"empty":          "",
 	} {
 		t.Run(recording, func(t *testing.T) {
-			tallied := (&Question{}).tally(grouping{byType, byStatus})
-			found, err := count((&Recording{Path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{tallied}), tallied)
+			tallied := (&question{}).tally(grouping{byType, byStatus})
+			found, err := count((&fixture{Path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{tallied}), tallied)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		{"udp NONE dns - 10.0.0.1:53 10.0.0.9:50000", "out", ""},
 		{"udp NONE dns - 0.0.0.0:53", "-", ""},
 	} {
-		s := socket(test.line)
+		s := socketOf(test.line)
 		if listening.orient(s, true); s.Direction != test.direction || s.Listener != test.listener || s.isWaiting {
 			t.Errorf("%s: got %s at %q", test.line, s.Direction, s.Listener)
 		}
@@ -208,7 +208,7 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		{"tcp ESTABLISHED worker - 10.0.0.1:80 10.0.0.9:50000", "worker", true},
 		{"tcp ESTABLISHED ? - 10.0.0.1:80 10.0.0.9:50000", "?", true},
 	} {
-		s := socket(test.line)
+		s := socketOf(test.line)
 		if listening.orient(s, test.isHeld); s.Process != test.process || s.isWaiting != (test.process != "-" && !test.isHeld) {
 			t.Errorf("%s: got %s, %t", test.line, s.Process, s.isWaiting)
 		}

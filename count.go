@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// fields are the parts of a Socket that a tally looks at, besides its type and status.
+// fields are the parts of a socket that a tally looks at, besides its type and status.
 type fields uint
 
 const (
@@ -56,8 +56,8 @@ func sure(isCounted bool) answer {
 type tally struct {
 	includes func(socketType, status string) bool // no socket of another type and status counts
 	fields   fields                               // what asks and key look at
-	asks     func(*Socket) answer                 // whether a socket counts
-	key      func(to []byte, s *Socket) []byte    // appends the name of the sockets that it is counted with
+	asks     func(*socket) answer                 // whether a socket counts
+	key      func(to []byte, s *socket) []byte    // appends the name of the sockets that it is counted with
 	most     int                                  // how many keys are kept, 0 for all
 	bounds   func(netnsID uint64) []bound         // no socket outside of any of them counts; may be nil
 }
@@ -110,7 +110,7 @@ type counts struct {
 }
 
 // add counts sockets that are alike.
-func (c *counts) add(s *Socket, sockets int) {
+func (c *counts) add(s *socket, sockets int) {
 	counted := c.asks(s)
 	if counted == no || sockets == 0 {
 		return
@@ -161,7 +161,7 @@ func newCounter(tallies []*tally) (all counter) {
 }
 
 // add counts a socket, which may change afterwards.
-func (c counter) add(s *Socket) {
+func (c counter) add(s *socket) {
 	s.isKeyed = false
 	for _, each := range c {
 		each.add(s, 1)
@@ -169,7 +169,7 @@ func (c counter) add(s *Socket) {
 }
 
 // addTo counts sockets that are alike for some tallies only.
-func (c counter) addTo(isFor func(*tally) bool, s *Socket, sockets int) {
+func (c counter) addTo(isFor func(*tally) bool, s *socket, sockets int) {
 	s.isKeyed = false
 	for _, each := range c {
 		if isFor(each.tally) {
@@ -194,7 +194,7 @@ func (c counter) merge(other counter) {
 
 // orientAll counts sockets that come in no order. addOwner completes one and
 // tells whether a process holds it.
-func orientAll(sockets []Socket, addOwner func(*Socket) bool, to counter) {
+func orientAll(sockets []socket, addOwner func(*socket) bool, to counter) {
 	listening := listeners{}
 	for _, isFirst := range []bool{true, false} {
 		for i := range sockets {

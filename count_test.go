@@ -29,7 +29,7 @@ func rowsOf(found *counts) string {
 }
 
 // cut returns a source that reads the sockets and then fails.
-func cut(err error, sockets ...*Socket) func(counter) error {
+func cut(err error, sockets ...*socket) func(counter) error {
 	return func(to counter) error {
 		return errors.Join(made(sockets).read(to), err)
 	}
@@ -61,7 +61,7 @@ func TestHalfAReadingIsNotCounted(t *testing.T) {
 		{"no time is left", "tcp", []source{{"a", half(late)}, {"b", whole}}, "", "", late.Error()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found, err := count([]dump{{name: test.dump, where: " of the test", sources: test.sources}}, (&Question{}).tally(grouping{byStatus}))
+			found, err := count([]dump{{name: test.dump, where: " of the test", sources: test.sources}}, (&question{}).tally(grouping{byStatus}))
 			message, rows := "", ""
 			if err != nil {
 				message = err.Error()
@@ -88,7 +88,7 @@ func TestOnePassServesAllTallies(t *testing.T) {
 	}
 	selected, by := configOf(t, "--process", "java").Question, grouping{byProcess, byStatus}
 	tallies := []*tally{
-		(&Question{}).tally(by), selected.tally(by), (&Question{}).tally(nil), selected.tallyHidden(byProcess), selected.tallyOf(by, "java\x00LISTEN"), selected.tallyOf(by, "?\x00LISTEN"),
+		(&question{}).tally(by), selected.tally(by), (&question{}).tally(nil), selected.tallyHidden(byProcess), selected.tallyOf(by, "java\x00LISTEN"), selected.tallyOf(by, "?\x00LISTEN"),
 	}
 	found, err := count([]dump{
 		dumpOf("tcp", "3 tcp LISTEN java", "2 tcp CLOSE web", "tcp LISTEN ?"), dumpOf("udp", "4 udp NONE java"), dumpOf("tcp again", "5 tcp CLOSE java"),
@@ -112,7 +112,7 @@ func TestOnePassServesAllTallies(t *testing.T) {
 }
 
 func TestKeysBeyondTheMostAreCountedTogether(t *testing.T) {
-	topTwo := (&Question{}).tally(grouping{byProcess})
+	topTwo := (&question{}).tally(grouping{byProcess})
 	topTwo.most = 2
 	first := dump{name: "first", sources: []source{{"a", made(socketsOf("5 tcp LISTEN a", "2 tcp LISTEN b", "3 tcp LISTEN c", "tcp LISTEN a", "tcp LISTEN d")).read}}}
 	found, err := count([]dump{first}, topTwo)
@@ -133,7 +133,7 @@ func TestAPanicOfAReaderReachesTheCaller(t *testing.T) {
 		}
 	}()
 	whole := source{"a", made(socketsOf("tcp LISTEN")).read}
-	_, err := count([]dump{{sources: []source{whole}}, {sources: []source{{"b", func(counter) error { panic("out of order") }}, whole}}}, (&Question{}).tally(nil))
+	_, err := count([]dump{{sources: []source{whole}}, {sources: []source{{"b", func(counter) error { panic("out of order") }}, whole}}}, (&question{}).tally(nil))
 	t.Errorf("got %v", err)
 }
 
@@ -150,7 +150,7 @@ func TestTheLastDumpIsReadWhenTheOthersHaveBeen(t *testing.T) {
 		return nil
 	}}}}
 	dumps := append(slices.Repeat([]dump{slow}, 2*maxReadings+1), last)
-	if _, err := count(dumps, (&Question{}).tally(nil)); err != nil || seen != 2*maxReadings+1 {
+	if _, err := count(dumps, (&question{}).tally(nil)); err != nil || seen != 2*maxReadings+1 {
 		t.Errorf("%d dumps were read before the last one, %v", seen, err)
 	}
 }
@@ -163,7 +163,7 @@ func TestQuickDumpsAreReadAtOnceAndInOrder(t *testing.T) {
 			return nil
 		}}}}
 	}
-	if _, err := count([]dump{dumpOf(1, true), dumpOf(2, true), dumpOf(3, false), dumpOf(4, true)}, (&Question{}).tally(nil)); err != nil || fmt.Sprint(order) != "[1 2 3 4]" {
+	if _, err := count([]dump{dumpOf(1, true), dumpOf(2, true), dumpOf(3, false), dumpOf(4, true)}, (&question{}).tally(nil)); err != nil || fmt.Sprint(order) != "[1 2 3 4]" {
 		t.Errorf("got %v, %v", order, err)
 	}
 }
@@ -174,18 +174,18 @@ func TestSourceThatPassesIsNoFailure(t *testing.T) {
 		return errors.Join(made(socketsOf("5 tcp LISTEN")).read(to), fmt.Errorf("too small: %w", errPass))
 	}
 	whole := made(socketsOf("tcp LISTEN")).read
-	found, err := count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", whole}}}}, (&Question{}).tally(grouping{byStatus}))
+	found, err := count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", whole}}}}, (&question{}).tally(grouping{byStatus}))
 	if err != nil || rowsOf(found.counts[0]) != "LISTEN 1" || strings.Join(found.sources, " ") != "b" || len(found.failures) > 0 {
 		t.Errorf("got %v from %v, %v, %v", found.counts, found.sources, found.failures, err)
 	}
-	_, err = count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", cut(errors.New("no luck"))}}}}, (&Question{}).tally(nil))
+	_, err = count([]dump{{name: "tcp", sources: []source{{"a", passing}, {"b", cut(errors.New("no luck"))}}}}, (&question{}).tally(nil))
 	if err == nil || err.Error() != "the tcp sockets cannot be read: b: no luck" {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestFailuresOfSourcesForWhichAnotherServedAreKept(t *testing.T) {
-	found, err := count([]dump{{name: "tcp6", sources: []source{{"a", cut(errors.New("no luck"))}, {"b", cut(nil)}}}}, (&Question{}).tally(nil))
+	found, err := count([]dump{{name: "tcp6", sources: []source{{"a", cut(errors.New("no luck"))}, {"b", cut(nil)}}}}, (&question{}).tally(nil))
 	if err != nil || len(found.failures) != 1 || fmt.Sprint(found.failures[0].dump, " ", found.failures[0].source, " ", found.failures[0].err) != "tcp6 a no luck" {
 		t.Errorf("got %v, %v", found.failures, err)
 	}
@@ -194,19 +194,19 @@ func TestFailuresOfSourcesForWhichAnotherServedAreKept(t *testing.T) {
 // A number of sockets will do only where types and statuses alone matter.
 func TestNumbersCountForPlainTalliesOnly(t *testing.T) {
 	selected := configOf(t, "--conn-type", "tcp", "--local-port", "80").Question
-	byNamespace := (&Question{}).tally(grouping{byType, byStatus})
+	byNamespace := (&question{}).tally(grouping{byType, byStatus})
 	byNamespace.fields |= fieldNetns
-	all := newCounter([]*tally{(&Question{}).tally(grouping{byType, byStatus}), (&Question{Types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
-	all.addTo((*tally).isPlain, socket("tcp ESTABLISHED"), 50000)
-	all.addTo((*tally).isPlain, socket("tcp6 ESTABLISHED"), 7)
-	all.addTo((*tally).isPlain, socket("tcp CLOSE"), 0)
+	all := newCounter([]*tally{(&question{}).tally(grouping{byType, byStatus}), (&question{Types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
+	all.addTo((*tally).isPlain, socketOf("tcp ESTABLISHED"), 50000)
+	all.addTo((*tally).isPlain, socketOf("tcp6 ESTABLISHED"), 7)
+	all.addTo((*tally).isPlain, socketOf("tcp CLOSE"), 0)
 	for i, want := range []string{"tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7", " 7", "", "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7"} {
 		if got := rowsOf(all[i]); got != want {
 			t.Errorf("tally %d: got %s", i, got)
 		}
 	}
-	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:80 -"), 1)
-	all.addTo(func(t *tally) bool { return !t.isPlain() }, socket("tcp ESTABLISHED - - 10.0.0.1:81 -"), 1)
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socketOf("tcp ESTABLISHED - - 10.0.0.1:80 -"), 1)
+	all.addTo(func(t *tally) bool { return !t.isPlain() }, socketOf("tcp ESTABLISHED - - 10.0.0.1:81 -"), 1)
 	if plain, filtered := rowsOf(all[0]), rowsOf(all[2]); plain != "tcp ESTABLISHED 50000, tcp6 ESTABLISHED 7" || filtered != " 1" {
 		t.Errorf("got %s, %s", plain, filtered)
 	}
@@ -216,13 +216,13 @@ func TestNumbersCountForPlainTalliesOnly(t *testing.T) {
 // for the next socket in the same record.
 func TestKeyIsMadeOnceForASocket(t *testing.T) {
 	asked := 0
-	counting := &dimension{name: "counting", text: func(s *Socket) *string {
+	counting := &dimension{name: "counting", text: func(s *socket) *string {
 		asked++
 		return &s.Process
 	}}
-	by, q := grouping{counting}, &Question{}
+	by, q := grouping{counting}, &question{}
 	all := newCounter([]*tally{q.tally(by), q.tally(by), q.tallyOf(by, "web"), q.tallyOf(by, "db")})
-	s := socket("tcp LISTEN web")
+	s := socketOf("tcp LISTEN web")
 	for i, add := range []func(){
 		func() { all.add(s) }, func() { all.addTo((*tally).isPlain, s, 3) }, func() { all.addTo(func(*tally) bool { return true }, s, 1) },
 	} {
@@ -243,15 +243,15 @@ func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
 	ephemeral, queues := ephemeralPorts{0: {portRange: portRange{40000, 40099}}}, backlogs{0: {}}
 	filtered := configOf(t, "--local-port", "40000-40010", "--remote-address", "10.0.0.0/8").Question
 	tallies := map[string]*tally{
-		"all": (&Question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").Question.tally(nil), "filtered": filtered.tally(nil),
-		"one group": (&Question{}).tallyOf(grouping{byType, byStatus}, "tcp6\x00CLOSE_WAIT"), "a status": (&Question{}).tallyOf(grouping{byProcess, byStatus}, "web\x00LISTEN"),
+		"all": (&question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").Question.tally(nil), "filtered": filtered.tally(nil),
+		"one group": (&question{}).tallyOf(grouping{byType, byStatus}, "tcp6\x00CLOSE_WAIT"), "a status": (&question{}).tallyOf(grouping{byProcess, byStatus}, "web\x00LISTEN"),
 		"ports": ephemeral.tally(), "queues": queues.tally(), "one queue": queue{socketType: "tcp", address: "0.0.0.0", port: "40001"}.tally(),
 	}
 	tallied := map[string]int{}
-	for _, kind := range (&Question{}).kinds(statuses) {
+	for _, kind := range (&question{}).kinds(statuses) {
 		for _, ends := range []string{"0.0.0.0:40001", "10.0.0.1:40001 10.0.0.5:80", "10.0.0.1:50000 10.0.0.5:80", "[::]:40001", "[fd00::1]:40001 [fd00::5]:80"} {
 			for _, direction := range []string{directionIn, directionOut, directionListen} {
-				s := socket(strings.Join([]string{kind.socketType, kind.status, "web", "root", ends, "direction=" + direction}, " "))
+				s := socketOf(strings.Join([]string{kind.socketType, kind.status, "web", "root", ends, "direction=" + direction}, " "))
 				s.isWaiting = direction == directionIn && slices.Contains([]string{"ESTABLISHED", "CLOSE_WAIT", "SYN_RECV"}, kind.status)
 				for name, one := range tallies {
 					s.isKeyed = false
@@ -271,7 +271,7 @@ func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
 }
 
 // isOutOfBounds tells whether a port of the socket is none that the tally asks for.
-func isOutOfBounds(one *tally, s *Socket) bool {
+func isOutOfBounds(one *tally, s *socket) bool {
 	if one.bounds == nil {
 		return false
 	}

@@ -32,7 +32,7 @@ type violation struct {
 
 // violations returns what the holders and the peers are told of, the worst state
 // and then the most sockets first.
-func (q *Question) violations(by grouping, r *results) []violation {
+func (q *question) violations(by grouping, r *results) []violation {
 	var all []violation
 	add := func(v violation) {
 		if v.state != check.OK && v.sockets > 0 && v.tally != nil {
@@ -96,13 +96,13 @@ func (v violation) peers() *tally {
 	t := *v.tally
 	t.fields |= fieldRemoteAddress | fieldRemotePort | fieldLocalPort | fieldDirection
 	t.most = maxPeers
-	t.asks = func(s *Socket) answer {
+	t.asks = func(s *socket) answer {
 		if s.Raddr.Port == 0 || s.Raddr.Port >= portHidden {
 			return no
 		}
 		return v.tally.asks(s)
 	}
-	t.key = func(to []byte, s *Socket) []byte {
+	t.key = func(to []byte, s *socket) []byte {
 		to = append(append(to, s.Raddr.IP...), keySeparator...)
 		if s.Direction != directionIn {
 			return byRemotePort.append(append(to, keySeparator...), s)
@@ -159,13 +159,13 @@ func mostText(sockets map[string]int, notKept int, separator string) string {
 func (v violation) idle() *tally {
 	t := *v.tally
 	t.fields |= fieldIdleIfKnown
-	t.asks = func(s *Socket) answer {
+	t.asks = func(s *socket) answer {
 		if s.Idle < 0 || !slices.Contains(openStatuses, s.Status) {
 			return no
 		}
 		return v.tally.asks(s)
 	}
-	t.key = func(to []byte, s *Socket) []byte {
+	t.key = func(to []byte, s *socket) []byte {
 		idle := s.Idle
 		if idle > time.Hour {
 			idle = idle.Truncate(time.Minute)

@@ -193,7 +193,7 @@ func TestPeersThatStandOutAreNamedAmongMoreThanCanBeKept(t *testing.T) {
 	} {
 		from := made(socketsOf(fmt.Sprintf("%d tcp CLOSE_WAIT - - 10.0.0.1:40000 10.0.0.5:5432", leaked)))
 		for i := range others {
-			from = append(from, socket(fmt.Sprintf("tcp CLOSE_WAIT - - 10.0.0.1:40000 10.1.%d.%d:443", i>>8&255, i&255)))
+			from = append(from, socketOf(fmt.Sprintf("tcp CLOSE_WAIT - - 10.0.0.1:40000 10.1.%d.%d:443", i>>8&255, i&255)))
 		}
 		output, _ := replyTo(t, from, "-w", "0")
 		if lines := linesOf(output); lines != "tcp CLOSE WAIT peers: "+want {
@@ -239,7 +239,7 @@ func TestIdleTimesTellAnOldLeakFromOneThatGrows(t *testing.T) {
 	} {
 		var from made
 		for _, idle := range test.idle {
-			from = append(from, socket("tcp CLOSE_WAIT web[7] - 10.0.0.1:40000 ? idle="+idle))
+			from = append(from, socketOf("tcp CLOSE_WAIT web[7] - 10.0.0.1:40000 ? idle="+idle))
 		}
 		from = append(from, socketsOf("5 tcp CLOSE_WAIT web[7]", "tcp LISTEN web[7] - 0.0.0.0:80 - idle=5h")...)
 		output, _ := replyTo(t, from, "-w", "0")

@@ -27,7 +27,7 @@ const noDebug = "--debug"
 // in place of a check.
 func flagNames() []string {
 	var names []string
-	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) {
+	newFlags(&options{}).VisitAll(func(flag *pflag.Flag) {
 		if flag.Name != "help" && flag.Name != "version" {
 			names = append(names, "--"+flag.Name)
 		}

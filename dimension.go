@@ -12,15 +12,15 @@ import (
 type dimension struct {
 	name  string
 	help  string // for the filter
-	needs fields // of a Socket
+	needs fields // of a socket
 
 	// One of these has the value.
-	text func(*Socket) *string
-	port func(*Socket) *uint32
+	text func(*socket) *string
+	port func(*socket) *uint32
 
 	pattern string                                        // of a value in the name of a group, "" for statusPattern
 	parse   func(text string) (value string, ok bool)     // reads a value in the name of a group
-	item    func(text string) (func(*Socket) bool, error) // reads an item of the filter, nil where there is none
+	item    func(text string) (func(*socket) bool, error) // reads an item of the filter, nil where there is none
 
 	isFree   bool // the value is a name that others choose
 	isRemote bool // of the peer, if there is one
@@ -28,13 +28,13 @@ type dimension struct {
 
 var (
 	byType = &dimension{name: "type",
-		text: func(s *Socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
+		text: func(s *socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
 	byStatus = &dimension{name: "status",
-		text: func(s *Socket) *string { return &s.Status }, parse: canonicalStatus}
+		text: func(s *socket) *string { return &s.Status }, parse: canonicalStatus}
 	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, here and below",
-		text: func(s *Socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
+		text: func(s *socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
 	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
-		text: func(s *Socket) *string { return &s.User }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
+		text: func(s *socket) *string { return &s.User }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
 	byLocalAddress = &dimension{name: "local-address", needs: fieldLocalAddress, help: "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)",
 		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
 	byLocalPort = &dimension{name: "local-port", needs: fieldLocalPort, help: "Count only sockets on this local `PORT`: a number or a range (8000-8100)",
@@ -44,17 +44,17 @@ var (
 	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
 		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
 	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` or container; Linux",
-		text: func(s *Socket) *string { return &s.Unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
+		text: func(s *socket) *string { return &s.Unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
 	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in, out, or listen",
-		text: func(s *Socket) *string { return &s.Direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
+		text: func(s *socket) *string { return &s.Direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
 	byNetns = &dimension{name: "netns", needs: fieldNetns,
-		text: func(s *Socket) *string { return &s.Netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
+		text: func(s *socket) *string { return &s.Netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
 )
 
-func localAddress(s *Socket) *string  { return &s.Laddr.IP }
-func remoteAddress(s *Socket) *string { return &s.Raddr.IP }
-func localPort(s *Socket) *uint32     { return &s.Laddr.Port }
-func remotePort(s *Socket) *uint32    { return &s.Raddr.Port }
+func localAddress(s *socket) *string  { return &s.Laddr.IP }
+func remoteAddress(s *socket) *string { return &s.Raddr.IP }
+func localPort(s *socket) *uint32     { return &s.Laddr.Port }
+func remotePort(s *socket) *uint32    { return &s.Raddr.Port }
 
 // dimensions are those of --by, in the order in which they are listed.
 var dimensions = []*dimension{
@@ -66,7 +66,7 @@ var dimensions = []*dimension{
 const addressPattern = `\[?[0-9a-f:.]+\]?|[0-9a-f]+(?:-[0-9a-f]+){7}|[*?-]`
 
 // append appends the value that the socket has.
-func (d *dimension) append(key []byte, s *Socket) []byte {
+func (d *dimension) append(key []byte, s *socket) []byte {
 	if d.text != nil {
 		return append(key, *d.text(s)...)
 	}
@@ -81,7 +81,7 @@ func (d *dimension) append(key []byte, s *Socket) []byte {
 }
 
 // assign gives the socket a value from a name.
-func (d *dimension) assign(s *Socket, value string) {
+func (d *dimension) assign(s *socket, value string) {
 	if d.text != nil {
 		*d.text(s) = value
 		return
@@ -94,7 +94,7 @@ func (d *dimension) assign(s *Socket, value string) {
 	}
 }
 
-func (d *dimension) isHidden(s *Socket) bool {
+func (d *dimension) isHidden(s *socket) bool {
 	return d.text != nil && *d.text(s) == hidden || d.port != nil && *d.port(s) >= portHidden
 }
 
@@ -150,7 +150,7 @@ func (g grouping) names(separator string) string {
 const keySeparator = "\x00"
 
 // key appends the values that the socket has.
-func (g grouping) key(to []byte, s *Socket) []byte {
+func (g grouping) key(to []byte, s *socket) []byte {
 	for i, d := range g {
 		if i > 0 {
 			to = append(to, keySeparator...)

@@ -56,7 +56,7 @@ func TestGroupingsOfARecording(t *testing.T) {
 }
 
 // groupsOf returns the judged groups of the sockets.
-func groupsOf(config *Config, from made) []group {
+func groupsOf(config *options, from made) []group {
 	tallied := newCounter([]*tally{config.Question.tally(config.Levels.by)})
 	_ = from.read(tallied)
 	return config.Levels.judgeGroups(tallied[0])
@@ -64,8 +64,8 @@ func groupsOf(config *Config, from made) []group {
 
 // What is asked of a socket, row by row.
 func TestValuesOfASocketByDimension(t *testing.T) {
-	whole := socket("tcp6 CLOSE_WAIT helper[5]+java[9] www-data 10.0.0.1:8080 [fd00::9]:50000 unit=docker-3f2a1bc0d9e8 netns=web direction=in")
-	bare, unseen := socket("tcp LISTEN"), socket("tcp LISTEN ? ? ? ? unit=? direction=?")
+	whole := socketOf("tcp6 CLOSE_WAIT helper[5]+java[9] www-data 10.0.0.1:8080 [fd00::9]:50000 unit=docker-3f2a1bc0d9e8 netns=web direction=in")
+	bare, unseen := socketOf("tcp LISTEN"), socketOf("tcp LISTEN ? ? ? ? unit=? direction=?")
 	for _, test := range []struct {
 		*dimension
 		whole, bare, unseen string
@@ -74,11 +74,11 @@ func TestValuesOfASocketByDimension(t *testing.T) {
 		{byUnit, "docker-3f2a1bc0d9e8", "-", "?"}, {byNetns, "web", "", ""}, {byDirection, "in", "-", "?"}, {byLocalAddress, "10.0.0.1", "-", "?"},
 		{byLocalPort, "8080", "0", "?"}, {byRemoteAddress, "fd00::9", "-", "?"}, {byRemotePort, "50000", "-", "?"},
 	} {
-		for s, want := range map[*Socket]string{whole: test.whole, bare: test.bare, unseen: test.unseen} {
+		for s, want := range map[*socket]string{whole: test.whole, bare: test.bare, unseen: test.unseen} {
 			if got := string(test.append(nil, s)); got != want || test.isHidden(s) != (want == hidden) {
 				t.Errorf("%s: got %q, want %q", test.name, got, want)
 			}
-			var copied Socket
+			var copied socket
 			if test.assign(&copied, want); string(test.append(nil, &copied)) != want {
 				t.Errorf("%s: %q is not kept", test.name, want)
 			}
@@ -140,7 +140,7 @@ var outsideDimensions = []string{"process", "user", "unit", "netns", "local-addr
 // wherever it can have one, as the readers make it.
 func outsideSockets(texts ...string) (from made) {
 	for i, text := range texts {
-		s := socket("tcp LISTEN")
+		s := socketOf("tcp LISTEN")
 		s.Process, s.User, s.Unit, s.Netns = givenName(text), givenName(text), givenName(text), givenName(text)
 		s.Status, _ = canonicalStatus(text)
 		s.Status = givenName(s.Status)

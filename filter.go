@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Question says which sockets count.
-type Question struct {
+// question says which sockets count.
+type question struct {
 	Types       []string // canonical; empty for all
 	Statuses    []string // canonical; empty for all
 	NotTypes    []string // but for these
@@ -25,7 +25,7 @@ type Question struct {
 var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK"}
 
 // includes tells whether any socket of the type and in the status can count.
-func (q *Question) includes(socketType, status string) bool {
+func (q *question) includes(socketType, status string) bool {
 	if slices.Contains(q.NotTypes, socketType) || slices.Contains(q.NotStatuses, status) {
 		return false
 	}
@@ -35,7 +35,7 @@ func (q *Question) includes(socketType, status string) bool {
 }
 
 // asks tells whether the socket counts. Nothing else decides that.
-func (q *Question) asks(s *Socket) answer {
+func (q *question) asks(s *socket) answer {
 	if !q.includes(s.Proto, s.Status) || q.MinIdle > 0 && s.Idle < q.MinIdle {
 		return no
 	}
@@ -46,7 +46,7 @@ func (q *Question) asks(s *Socket) answer {
 	return counted
 }
 
-func (q *Question) fields() (all fields) {
+func (q *question) fields() (all fields) {
 	for _, f := range q.Filters {
 		all |= f.needs
 		if f.isRemote {
@@ -59,13 +59,13 @@ func (q *Question) fields() (all fields) {
 	return all
 }
 
-func (q *Question) hasFilter(d *dimension) bool {
+func (q *question) hasFilter(d *dimension) bool {
 	return slices.ContainsFunc(q.Filters, func(f filter) bool { return f.dimension == d })
 }
 
 // groupKey returns the key of the group that the socket is in. In a run there is
 // one grouping.
-func (s *Socket) groupKey(by grouping) []byte {
+func (s *socket) groupKey(by grouping) []byte {
 	if !s.isKeyed {
 		s.key, s.isKeyed = by.key(s.key[:0], s), true
 	}
@@ -73,9 +73,9 @@ func (s *Socket) groupKey(by grouping) []byte {
 }
 
 // tally counts the sockets by a grouping, nil for all in one.
-func (q *Question) tally(by grouping) *tally {
+func (q *question) tally(by grouping) *tally {
 	return &tally{includes: q.includes, fields: q.fields() | by.fields(), asks: q.asks, bounds: q.bounds,
-		key: func(to []byte, s *Socket) []byte {
+		key: func(to []byte, s *socket) []byte {
 			if by == nil {
 				return to
 			}
@@ -84,13 +84,13 @@ func (q *Question) tally(by grouping) *tally {
 }
 
 // tallyOf counts the sockets of one group, all with the same key.
-func (q *Question) tallyOf(by grouping, key string) *tally {
+func (q *question) tallyOf(by grouping, key string) *tally {
 	t := q.tally(by)
 	t.includes = func(socketType, status string) bool {
 		isOther := func(d *dimension, value string) bool { return by.has(d) && by.value(key, d) != value }
 		return q.includes(socketType, status) && !isOther(byType, socketType) && !isOther(byStatus, status)
 	}
-	t.asks = func(s *Socket) answer {
+	t.asks = func(s *socket) answer {
 		if string(s.groupKey(by)) != key {
 			return no
 		}
@@ -101,15 +101,15 @@ func (q *Question) tallyOf(by grouping, key string) *tally {
 
 // tallyHidden counts the sockets that count, or may, whose value in the
 // dimension is hidden.
-func (q *Question) tallyHidden(d *dimension) *tally {
+func (q *question) tallyHidden(d *dimension) *tally {
 	t := q.tally(nil)
 	t.fields |= d.needs
-	t.asks = func(s *Socket) answer { return sure(d.isHidden(s) && q.asks(s) != no) }
+	t.asks = func(s *socket) answer { return sure(d.isHidden(s) && q.asks(s) != no) }
 	return t
 }
 
 // bounds returns what the filters on ports and addresses leave in.
-func (q *Question) bounds(uint64) (all []bound) {
+func (q *question) bounds(uint64) (all []bound) {
 	for _, f := range q.Filters {
 		b := bound{isRemote: f.isRemote}
 		for _, item := range f.include {
@@ -132,7 +132,7 @@ type typeStatus struct{ socketType, status string }
 var errNothingLeft = errors.New("no socket can match: everything is excluded")
 
 // kinds returns what can count of the statuses.
-func (q *Question) kinds(of []string) (all []typeStatus) {
+func (q *question) kinds(of []string) (all []typeStatus) {
 	for _, socketType := range socketTypes {
 		for _, status := range of {
 			if isUDP(socketType) == (status == statusNone) && q.includes(socketType, status) {
@@ -145,8 +145,8 @@ func (q *Question) kinds(of []string) (all []typeStatus) {
 
 // checkKey returns an error where no socket with the key can ever count. of are
 // the statuses that there are, text is the key as it was typed.
-func (q *Question) checkKey(g grouping, key, text string, of []string) error {
-	s := Socket{owner: owner{Process: hidden, User: hidden, Unit: hidden}, Netns: hidden, Direction: hidden, Idle: math.MaxInt64, isNamed: true}
+func (q *question) checkKey(g grouping, key, text string, of []string) error {
+	s := socket{owner: owner{Process: hidden, User: hidden, Unit: hidden}, Netns: hidden, Direction: hidden, Idle: math.MaxInt64, isNamed: true}
 	s.Laddr.IP, s.Raddr.IP, s.Laddr.Port, s.Raddr.Port = hidden, hidden, portHidden, portHidden
 	for i, value := range g.values(key) {
 		// Where several names are free, one could be read in several ways.
@@ -157,7 +157,7 @@ func (q *Question) checkKey(g grouping, key, text string, of []string) error {
 	isOne := func(k typeStatus) bool {
 		return (s.Proto == "" || s.Proto == k.socketType) && (s.Status == "" || s.Status == k.status)
 	}
-	if everything := (&Question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {
+	if everything := (&question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {
 		return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", text)
 	}
 	index := slices.IndexFunc(q.kinds(of), isOne)
@@ -183,7 +183,7 @@ type filter struct {
 
 type filterItem struct {
 	text    string
-	matches func(*Socket) bool
+	matches func(*socket) bool
 }
 
 // parseFilter reads a list of items, which may be excluded.
@@ -207,7 +207,7 @@ func parseFilter(d *dimension, lists []string) (filter, error) {
 	return f, nil
 }
 
-func (f *filter) asks(s *Socket) answer {
+func (f *filter) asks(s *socket) answer {
 	matches := func(item filterItem) bool { return item.matches(s) }
 	switch {
 	case f.isHidden(s) && f.dependsOnHidden():

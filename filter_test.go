@@ -111,7 +111,7 @@ func TestFilters(t *testing.T) {
 		{"--conn-status listen --process java", "tcp CLOSE ?", no},
 	} {
 		selected := configOf(t, strings.Fields(test.arguments)...).Question
-		if got := selected.asks(socket(test.line)); got != test.want {
+		if got := selected.asks(socketOf(test.line)); got != test.want {
 			t.Errorf("%s, %s: got %d, want %d", test.arguments, test.line, got, test.want)
 		}
 	}
@@ -195,7 +195,7 @@ func TestIdleConnectionsOnly(t *testing.T) {
 		{"tcp TIME_WAIT", 90, no},
 		{"udp NONE", 90, no},
 	} {
-		s := socket(test.line)
+		s := socketOf(test.line)
 		s.Idle = time.Duration(test.seconds * float64(time.Second))
 		if got := selected.asks(s); got != test.want {
 			t.Errorf("%s for %g s: got %d", test.line, test.seconds, got)

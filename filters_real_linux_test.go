@@ -18,7 +18,7 @@ import (
 
 // rowsWithEnds returns the sockets in the kernel's own files, with both ends. It
 // shares no code with the program but for the names of statuses.
-func rowsWithEnds(t *testing.T) (all []*Socket) {
+func rowsWithEnds(t *testing.T) (all []*socket) {
 	t.Helper()
 	end := func(text string) (string, uint32) {
 		digits, port, _ := strings.Cut(text, ":")
@@ -47,7 +47,7 @@ func rowsWithEnds(t *testing.T) (all []*Socket) {
 		lines := bufio.NewScanner(file)
 		for lines.Scan(); lines.Scan(); {
 			words := strings.Fields(lines.Text())
-			s := &Socket{Proto: kind}
+			s := &socket{Proto: kind}
 			number, err := strconv.ParseUint(words[3], 16, 8)
 			if err != nil {
 				t.Fatal(err)

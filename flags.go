@@ -28,7 +28,7 @@ func recommendedFor(system string) string {
 //
 // The flag set is the single source of truth: README.md and the definitions
 // under contrib/ are compared with it.
-func newFlags(c *Config) *pflag.FlagSet {
+func newFlags(c *options) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(programName, pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.Usage = func() {}
@@ -67,7 +67,7 @@ func usage() string {
 compares each count with ranges.
 
 Flags:
-` + newFlags(&Config{}).FlagUsagesWrapped(100) + `
+` + newFlags(&options{}).FlagUsagesWrapped(100) + `
 A RANGE is [@][start:][end] as in the Monitoring Plugins guidelines: 10 alerts
 below 0 and above 10, 10: below 10, ~:10 above 10, 10:20 outside of 10 to 20,
 @10:20 inside. GROUP= narrows it to a type (udp=50), a status (close_wait=10),
@@ -114,7 +114,7 @@ var otherNames = map[string]string{
 // suggestion returns what an unknown flag may have been meant to be.
 func suggestion(typed string) string {
 	best, distance := otherNames[typed], 3 // fewer letters than this may be wrong
-	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) {
+	newFlags(&options{}).VisitAll(func(flag *pflag.Flag) {
 		if d := editDistance(typed, flag.Name); best == "" && d < min(distance, len(flag.Name)) {
 			best = flag.Name
 		}

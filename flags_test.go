@@ -56,7 +56,7 @@ func TestHelpFitsAScreenAndNamesTheRecommendedCall(t *testing.T) {
 
 // Each dimension that can be filtered by has a flag of its name.
 func TestEveryFilterHasAFlag(t *testing.T) {
-	flags := newFlags(&Config{})
+	flags := newFlags(&options{})
 	filters := 0
 	for _, d := range dimensions {
 		flag := flags.Lookup(d.name)
@@ -88,7 +88,7 @@ func TestUnknownFlagsGetASuggestion(t *testing.T) {
 		}
 	}
 	for _, name := range otherNames {
-		if newFlags(&Config{}).Lookup(name) == nil {
+		if newFlags(&options{}).Lookup(name) == nil {
 			t.Errorf("--%s is suggested, and there is none", name)
 		}
 	}
@@ -116,7 +116,7 @@ func TestUniqueBeginningsOfFlagsWillDo(t *testing.T) {
 }
 
 // describe returns what a configuration asks for.
-func describe(c *Config) string {
+func describe(c *options) string {
 	text := fmt.Sprint(c.Question.Types, c.Question.Statuses, c.Levels.by.names(","), c.Levels.warning, c.Levels.critical, c.Top, c.AlwaysOK, c.NoPerfdata, c.NoDetails, c.Netns, c.Source, c.Timeout, c.Verbose, c.Debug)
 	for _, f := range c.Question.Filters {
 		text += " " + f.name + "=" + f.typed
@@ -142,7 +142,7 @@ func TestArgumentsWithoutAFlagAreExplained(t *testing.T) {
 }
 
 func allFlags() (all []*pflag.Flag) {
-	newFlags(&Config{}).VisitAll(func(flag *pflag.Flag) { all = append(all, flag) })
+	newFlags(&options{}).VisitAll(func(flag *pflag.Flag) { all = append(all, flag) })
 	return all
 }
 

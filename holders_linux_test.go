@@ -89,7 +89,7 @@ func TestFilterMatchesAnyHolder(t *testing.T) {
 			configOf(t, "--process", item, "--by", "process", "-w", "helper+java=5")
 		}
 		asked := configOf(t, "--process", item).Question
-		s := &Socket{Proto: "tcp", owner: held}
+		s := &socket{Proto: "tcp", owner: held}
 		s.Status = "LISTEN"
 		if got := asked.asks(s); got != want {
 			t.Errorf("%s: got %v, want %v", item, got, want)

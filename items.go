@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-func portItem(port func(*Socket) *uint32) func(string) (func(*Socket) bool, error) {
-	return func(text string) (func(*Socket) bool, error) {
+func portItem(port func(*socket) *uint32) func(string) (func(*socket) bool, error) {
+	return func(text string) (func(*socket) bool, error) {
 		ports, ok := parsePortRange(text)
 		if !ok || ports.first == 0 {
 			return nil, fmt.Errorf("%s is not a port: use 1 to 65535, or a range such as 8000-8100", quote(text))
 		}
-		return func(s *Socket) bool { return ports.has(*port(s)) }, nil
+		return func(s *socket) bool { return ports.has(*port(s)) }, nil
 	}
 }
 
-func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, error) {
-	return func(typed string) (func(*Socket) bool, error) {
+func networkItem(text func(*socket) *string) func(string) (func(*socket) bool, error) {
+	return func(typed string) (func(*socket) bool, error) {
 		network, err := parseNetwork(typed)
 		if address, port, fault := stdnet.SplitHostPort(typed); err != nil && fault == nil && port != "" {
 			err = fmt.Errorf("%s has a port: give the address %s here, and the port to the flag for ports", quote(typed), quote(address))
@@ -31,7 +31,7 @@ func networkItem(text func(*Socket) *string) func(string) (func(*Socket) bool, e
 		if err != nil {
 			return nil, err
 		}
-		return func(s *Socket) bool {
+		return func(s *socket) bool {
 			address, err := netip.ParseAddr(*text(s))
 			if err != nil {
 				address = netip.IPv4Unspecified() // lsof has * for any
@@ -70,7 +70,7 @@ func comparedName(system, name string) string {
 
 // processItem matches the name of any process that holds the socket: as it is,
 // as it is shown, or the letters that the kernel keeps of it.
-func processItem(text string) (func(*Socket) bool, error) {
+func processItem(text string) (func(*socket) bool, error) {
 	isName, err := nameMatcher(comparedName(thisSystem, text))
 	if _, fault := strconv.Atoi(text); fault == nil {
 		err = fmt.Errorf("%s is a process id: use the name of the process", quote(text))
@@ -85,7 +85,7 @@ func processItem(text string) (func(*Socket) bool, error) {
 		isShort := len(text) == maxComm && thisSystem != "windows" && (strings.HasPrefix(name, text) || strings.HasPrefix(cleanName(name), text))
 		return isName(comparedName(thisSystem, name)) || isTold(name) && isShort
 	}
-	return func(s *Socket) bool {
+	return func(s *socket) bool {
 		isHolder := func(h holder) bool { return isOne(h.name) }
 		isTyped := s.isNamed && (folded(cleanName(text)) == folded(s.Process) || len(s.Process) == maxComm && strings.HasPrefix(folded(text), folded(s.Process)))
 		isOneOfAll := s.isNamed && slices.ContainsFunc(strings.Split(s.Process, "+"), isOne) // made from a name, it has no holders
@@ -110,11 +110,11 @@ func nameMatcher(text string) (func(name string) bool, error) {
 }
 
 // userItem matches a user by id or by any of his names, in any case.
-func userItem(text string) (func(*Socket) bool, error) {
+func userItem(text string) (func(*socket) bool, error) {
 	isName, err := nameMatcher(strings.ToLower(text))
 	id, isKnown := parseUserID(text)
 	name := firstUserName(text)
-	return func(s *Socket) bool {
+	return func(s *socket) bool {
 		if isKnown && len(s.Uids) > 0 {
 			return uint32(s.Uids[0]) == id
 		}
@@ -122,15 +122,15 @@ func userItem(text string) (func(*Socket) bool, error) {
 	}, err
 }
 
-func unitItem(text string) (func(*Socket) bool, error) {
+func unitItem(text string) (func(*socket) bool, error) {
 	isName, err := nameMatcher(text)
-	return func(s *Socket) bool { return isName(s.Unit) || s.isNamed && folded(cleanName(text)) == folded(s.Unit) }, err
+	return func(s *socket) bool { return isName(s.Unit) || s.isNamed && folded(cleanName(text)) == folded(s.Unit) }, err
 }
 
-func directionItem(text string) (func(*Socket) bool, error) {
+func directionItem(text string) (func(*socket) bool, error) {
 	value, ok := parseDirection(text)
 	if !ok && text != nothing {
 		return nil, fmt.Errorf("%s is no direction: use in, out or listen", quote(text))
 	}
-	return func(s *Socket) bool { return s.Direction == value }, nil
+	return func(s *socket) bool { return s.Direction == value }, nil
 }

@@ -52,7 +52,7 @@ func TestUnitsAreFoundByTheirNames(t *testing.T) {
 		{"?", "?", yes},
 		{"not:?", "?", no},
 	} {
-		if got := configOf(t, "--unit", test.filter).Question.asks(socket("tcp LISTEN - - - - unit=" + test.unit)); got != test.want {
+		if got := configOf(t, "--unit", test.filter).Question.asks(socketOf("tcp LISTEN - - - - unit=" + test.unit)); got != test.want {
 			t.Errorf("--unit %s, %s: got %d, want %d", test.filter, test.unit, got, test.want)
 		}
 	}
@@ -64,17 +64,17 @@ func TestUsersAreFoundByIDAndByEveryName(t *testing.T) {
 	if !isKnown {
 		t.Skip("no user has the id 0 on this system")
 	}
-	root, other := socket("tcp LISTEN web "+name), socket("tcp LISTEN web nobody")
+	root, other := socketOf("tcp LISTEN web "+name), socketOf("tcp LISTEN web nobody")
 	root.Uids, other.Uids = []int32{0}, []int32{4711}
-	anotherName := socket("tcp LISTEN web toor") // the reader found another name for the id
+	anotherName := socketOf("tcp LISTEN web toor") // the reader found another name for the id
 	anotherName.Uids = []int32{0}
 	for _, arguments := range []string{"0", "00", name, "0," + name} {
 		selected := configOf(t, "--user", arguments).Question
 		for _, test := range []struct {
-			*Socket
+			*socket
 			want answer
-		}{{root, yes}, {anotherName, yes}, {other, no}, {socket("tcp TIME_WAIT"), no}, {socket("tcp LISTEN ? ?"), maybe}} {
-			if got := selected.asks(test.Socket); got != test.want {
+		}{{root, yes}, {anotherName, yes}, {other, no}, {socketOf("tcp TIME_WAIT"), no}, {socketOf("tcp LISTEN ? ?"), maybe}} {
+			if got := selected.asks(test.socket); got != test.want {
 				t.Errorf("--user %s, %s %v: got %d", arguments, test.User, test.Uids, got)
 			}
 		}
@@ -125,7 +125,7 @@ func FuzzPorts(f *testing.F) {
 		}
 		for _, port := range []int{1, 2, 22, 80, 443, 1023, 1024, 8000, 8050, 8100, 8101, 32768, 65534, 65535} {
 			want := (!includesAny || include[port]) && !exclude[port]
-			s := socket("tcp LISTEN")
+			s := socketOf("tcp LISTEN")
 			if s.Laddr.Port = uint32(port); (got.asks(s) == yes) != want {
 				t.Errorf("%d: want %t", port, want)
 			}
@@ -182,7 +182,7 @@ func FuzzAddresses(f *testing.F) {
 				return slices.ContainsFunc(networks, func(n *stdnet.IPNet) bool { return n.Contains(ip) })
 			}
 			want := (len(include) == 0 || has(include)) && !has(exclude)
-			s := socket("tcp LISTEN")
+			s := socketOf("tcp LISTEN")
 			if s.Laddr.IP = usualText(text); (got.asks(s) == yes) != want {
 				t.Errorf("%s: want %t", text, want)
 			}

@@ -51,7 +51,7 @@ type figure struct {
 // levels are the thresholds, and what they are for.
 type levels struct {
 	by                grouping
-	warning, critical Thresholds
+	warning, critical thresholds
 	named             []groupName // that are reported also without a socket
 	parts             []string    // the keys of types and statuses that thresholds name
 	isZero            bool        // every group is reported, always in the same order

@@ -7,12 +7,12 @@ import (
 
 // withLimits returns a configuration with thresholds that may name limits, which
 // only the flags of a live Linux system may.
-func withLimits(t *testing.T, warning, critical string) *Config {
+func withLimits(t *testing.T, warning, critical string) *options {
 	t.Helper()
 	config := configOf(t)
 	for _, level := range []struct {
 		text string
-		into *Thresholds
+		into *thresholds
 	}{{warning, &config.Levels.warning}, {critical, &config.Levels.critical}} {
 		var err error
 		*level.into, err = parseThresholds([]string{level.text}, config.Levels.by, func(name groupName) (groupName, error) { return name, nil })

@@ -26,13 +26,13 @@ func heldSockets() *tally {
 	return &tally{
 		includes: func(string, string) bool { return true },
 		fields:   fieldProcess | fieldUser | fieldLocalAddress | fieldLocalPort | fieldRemoteAddress | fieldRemotePort | fieldDirection,
-		asks: func(s *Socket) answer {
+		asks: func(s *socket) answer {
 			if len(s.Holders) == 0 || s.isWaiting {
 				return no
 			}
 			return yes
 		},
-		key: func(to []byte, s *Socket) []byte {
+		key: func(to []byte, s *socket) []byte {
 			sorted := slices.Clone(s.Holders)
 			slices.SortFunc(sorted, func(a, b holder) int { return int(a.pid - b.pid) })
 			to = fmt.Append(to, s.Proto, " ", s.Status, " ", usual(s.Laddr.IP), ":", s.Laddr.Port, " ", usual(s.Raddr.IP), ":", s.Raddr.Port, " ", s.Direction, " ", s.User)
@@ -57,7 +57,7 @@ func socketsByKey(c *counts) map[string]int {
 // sockets that processes hold, and returns how many there are.
 func compareWithNetlink(t *testing.T) (sockets int) {
 	t.Helper()
-	config := &Config{Netns: netnsSelf, Source: sourceNetlink}
+	config := &options{Netns: netnsSelf, Source: sourceNetlink}
 	live, err := openHost(config)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestASocketThatProcessesShareCountsOnceWithLsof(t *testing.T) {
 }
 
 // oneSocket returns the first socket that lsof lists.
-func oneSocket(t *testing.T) Socket {
+func oneSocket(t *testing.T) socket {
 	t.Helper()
 	path, err := findLsof(lsofFolders)
 	if err != nil {
@@ -214,7 +214,7 @@ func TestLsofListsAConnectionUntilItIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := func() []string {
-		found := newCounter([]*tally{{asks: func(*Socket) answer { return yes }, key: grouping{byStatus}.key}})
+		found := newCounter([]*tally{{asks: func(*socket) answer { return yes }, key: grouping{byStatus}.key}})
 		if err := readLsof(t.Context(), debugLog{}, found); err != nil {
 			t.Fatal(err)
 		}

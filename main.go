@@ -73,7 +73,7 @@ type reader interface {
 }
 
 // runCheck reads what is to be checked, and returns the state and the whole output.
-func runCheck(ctx context.Context, config *Config) (check.Status, string, error) {
+func runCheck(ctx context.Context, config *options) (check.Status, string, error) {
 	from, limits, err := open(config)
 	if err != nil {
 		return check.Unknown, "", err
@@ -82,7 +82,7 @@ func runCheck(ctx context.Context, config *Config) (check.Status, string, error)
 }
 
 // checkSockets counts and judges what the reader reads.
-func checkSockets(ctx context.Context, config *Config, from reader, limits []limit) (check.Status, string, error) {
+func checkSockets(ctx context.Context, config *options, from reader, limits []limit) (check.Status, string, error) {
 	started := time.Now()
 	asked, by := &config.Question, config.Levels.by
 	spots := asked.blindSpots(by, config.Recording != nil)
@@ -114,7 +114,7 @@ func checkSockets(ctx context.Context, config *Config, from reader, limits []lim
 }
 
 // open returns what reads the sockets, and the limits that are judged.
-func open(config *Config) (reader, []limit, error) {
+func open(config *options) (reader, []limit, error) {
 	if config.Recording != nil {
 		return config.Recording, nil, nil
 	}
@@ -128,7 +128,7 @@ func open(config *Config) (reader, []limit, error) {
 
 // blame returns what is told of the culprits, or why nothing can be told. That may
 // take half of the time that is left: what was judged must not be lost over it.
-func blame(ctx context.Context, from reader, config *Config, r *results) []string {
+func blame(ctx context.Context, from reader, config *options, r *results) []string {
 	all := config.Question.violations(config.Levels.by, r)
 	if config.NoDetails || len(all) == 0 {
 		return nil

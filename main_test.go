@@ -89,7 +89,7 @@ func reply(arguments ...string) (output string, code int) {
 	return output, int(state)
 }
 
-func configOf(t testing.TB, arguments ...string) *Config {
+func configOf(t testing.TB, arguments ...string) *options {
 	t.Helper()
 	config, err := parseArguments(arguments)
 	if err != nil {
@@ -99,7 +99,7 @@ func configOf(t testing.TB, arguments ...string) *Config {
 }
 
 // made are sockets that a test has made, in one dump.
-type made []*Socket
+type made []*socket
 
 func (m made) dumps(context.Context, []*tally) []dump {
 	return []dump{{name: "tcp", sources: []source{{"the test", m.read}}}}
@@ -107,12 +107,12 @@ func (m made) dumps(context.Context, []*tally) []dump {
 
 // read counts the sockets, each network namespace by itself.
 func (m made) read(to counter) error {
-	byNamespace := map[uint64][]Socket{}
+	byNamespace := map[uint64][]socket{}
 	for _, each := range m {
 		byNamespace[each.NetnsID] = append(byNamespace[each.NetnsID], *each)
 	}
 	for _, id := range slices.Sorted(maps.Keys(byNamespace)) {
-		orientAll(byNamespace[id], func(s *Socket) bool { return s.Process != nothing }, to)
+		orientAll(byNamespace[id], func(s *socket) bool { return s.Process != nothing }, to)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func replyTo(t testing.TB, from made, arguments ...string) (output string, code 
 }
 
 // replyOf is replyTo for any configuration, and with limits.
-func replyOf(t testing.TB, config *Config, from made, limits ...limit) (output string, code int) {
+func replyOf(t testing.TB, config *options, from made, limits ...limit) (output string, code int) {
 	t.Helper()
 	state, output, err := checkSockets(t.Context(), config, from, limits)
 	if err != nil {

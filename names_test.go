@@ -13,7 +13,7 @@ func TestGroupsAreNamedAsTheyAreShown(t *testing.T) {
 	var from made
 	for i, name := range []string{"node_exporter", "my app", "closing time", "wait_for_it", "x:::y"} {
 		for _, line := range []string{"tcp6 CLOSE_WAIT", "tcp6 CLOSE", "tcp LISTEN"} {
-			s := socket(line + " - - [fd00::1]:80 10.0.0.5:443")
+			s := socketOf(line + " - - [fd00::1]:80 10.0.0.5:443")
 			s.Process, s.User, s.Unit, s.Netns = name, "www-data", name+".service", "pod"
 			if s.Status == "LISTEN" {
 				s.Raddr.IP, s.Raddr.Port = nothing, 0
@@ -116,7 +116,7 @@ func TestTypedNamesAreThoseOfTheGroups(t *testing.T) {
 func TestGroupsWithTheSameLabelAreToldApart(t *testing.T) {
 	owned := func(pairs ...string) (from made) {
 		for i, pair := range pairs {
-			s := socket("tcp LISTEN")
+			s := socketOf("tcp LISTEN")
 			s.Process, s.User, _ = strings.Cut(pair, "/")
 			from = append(from, slices.Repeat(made{s}, i+1)...)
 		}
@@ -159,7 +159,7 @@ func TestPartsOfLabelsAreTakenByEveryReader(t *testing.T) {
 		}
 	}
 	for _, dimensionsOf := range []grouping{{byRemoteAddress}, {byRemoteAddress, byRemotePort}, {byProcess, byUnit}, {byStatus, byUser}} {
-		s := socket("tcp CLOSE_WAIT x:::y a|b [fd00::1]:80 [fd00::2]:443 unit=user@1000.service")
+		s := socketOf("tcp CLOSE_WAIT x:::y a|b [fd00::1]:80 [fd00::2]:443 unit=user@1000.service")
 		if label := dimensionsOf.label(string(dimensionsOf.key(nil, s))); strings.ContainsAny(label, ": |='\"") {
 			t.Errorf("got %s", label)
 		}

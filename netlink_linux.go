@@ -23,33 +23,33 @@ var (
 
 // dialNetlink opens a netlink socket in this network namespace. Reading from it
 // gives up when the context ends.
-func dialNetlink(ctx context.Context) (socket int, err error) {
-	socket, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+func dialNetlink(ctx context.Context) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	if deadline, isSet := ctx.Deadline(); isSet {
 		patience := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
-		err = unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)
 	}
-	return socket, err
+	return fd, err
 }
 
 // ask sends a request for a dump, and calls the function with the body of each
 // message of the answer: a struct nlmsghdr (include/uapi/linux/netlink.h) stands
 // in front of it. A body is good until the function returns, as nothing is
 // copied. Whatever is not a whole answer to just this request is an error.
-func ask(ctx context.Context, socket int, kind uint16, request []byte, do func(body []byte) error) error {
+func ask(ctx context.Context, fd int, kind uint16, request []byte, do func(body []byte) error) error {
 	order, sequence := binary.NativeEndian, rand.Uint32()
 	header := order.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(request)))
 	header = order.AppendUint16(order.AppendUint16(header, kind), unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	header = order.AppendUint32(order.AppendUint32(header, sequence), 0)
-	if _, err := unix.Write(socket, append(header, request...)); err != nil {
+	if _, err := unix.Write(fd, append(header, request...)); err != nil {
 		return err
 	}
 	buffer := make([]byte, datagramSize)
 	for {
-		size, err := receive(ctx, socket, buffer)
+		size, err := receive(ctx, fd, buffer)
 		if err != nil {
 			return err
 		}
@@ -99,9 +99,9 @@ func checkMessage(kind, wanted, flags uint16, body []byte, isAnswer bool) (isEnd
 }
 
 // receive waits for the next datagram and returns its size.
-func receive(ctx context.Context, socket int, buffer []byte) (size int, err error) {
+func receive(ctx context.Context, fd int, buffer []byte) (size int, err error) {
 	for {
-		size, err = unix.Read(socket, buffer)
+		size, err = unix.Read(fd, buffer)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

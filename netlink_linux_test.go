@@ -61,7 +61,7 @@ func TestDumpThatFailsIsNeverCountedInPart(t *testing.T) {
 		{"a socket of another family", []kernel{withLast(bodies, func(m *netlinkMessage) { m.body = kernelMessages(t, "tcp6")[0] })}, 0, "the kernel sent a socket of family 10 in state 10, which was not asked for"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			everything := (&Question{}).tally(grouping{byType})
+			everything := (&question{}).tally(grouping{byType})
 			diag := askingKernels(t, "tcp", everything, test.kernels...)
 			d := dump{name: "tcp", sources: []source{diag.source(manners[1]), diag.source(manners[2]), diag.source(manners[3])}}
 			d.sources = append(d.sources, source{sourceGopsutil, func(counter) error { return errors.New("no /proc") }})
@@ -258,7 +258,7 @@ func descriptors(t testing.TB) int {
 }
 
 func TestSocketsToTheKernelAreClosed(t *testing.T) {
-	everything := (&Question{}).tally(nil)
+	everything := (&question{}).tally(nil)
 	earlier := descriptors(t)
 	for _, asked := range []kernel{sends(kernelMessages(t, "tcp")), refuses(unix.EPERM), unreachable} {
 		t.Run("", func(t *testing.T) {

@@ -106,12 +106,12 @@ func runInside(file *os.File, kind int, own string, do func() error) error {
 }
 
 // dial opens a netlink socket in the namespace.
-func (n namespace) dial(ctx context.Context) (socket int, err error) {
+func (n namespace) dial(ctx context.Context) (fd int, err error) {
 	err = n.within(func() (err error) {
-		socket, err = dialNetlink(ctx)
+		fd, err = dialNetlink(ctx)
 		return err
 	})
-	return socket, err
+	return fd, err
 }
 
 // netnsRights names the rights that are missing, where that is why a network

@@ -37,7 +37,7 @@ func (p portSpace) size() (ports int) {
 
 // isFree tells whether connect() takes the port of a connection in TIME_WAIT
 // again (tcp_twsk_unique in net/ipv4/tcp_ipv4.c).
-func (p portSpace) isFree(s *Socket) bool {
+func (p portSpace) isFree(s *socket) bool {
 	isLoopback := func(address string) bool { return address == "::1" || strings.HasPrefix(address, "127.") }
 	isReused := p.reuse == 1 || p.reuse == 2 && (isLoopback(s.Laddr.IP) || isLoopback(s.Raddr.IP))
 	return s.Status == "TIME_WAIT" && isReused && timeWait-s.Left > p.delay
@@ -87,7 +87,7 @@ const (
 
 // holding tells what holds the port of the socket, "" where it is none of the
 // ports, or free for others.
-func (e ephemeralPorts) holding(s *Socket) string {
+func (e ephemeralPorts) holding(s *socket) string {
 	space, isRead := e[s.NetnsID]
 	switch {
 	case !isRead || !space.has(s.Laddr.Port):
@@ -107,8 +107,8 @@ func (e ephemeralPorts) tally() *tally {
 		includes: func(_, status string) bool { return status != "CLOSE" && status != "SYN_RECV" },
 		fields:   fieldLocalAddress | fieldLocalPort | fieldRemoteAddress | fieldRemotePort | fieldNetns | fieldDirection | fieldBound,
 		bounds:   func(netnsID uint64) []bound { return []bound{{ports: []portRange{e[netnsID].portRange}}} },
-		asks:     func(s *Socket) answer { return sure(e.holding(s) != "") },
-		key: func(to []byte, s *Socket) []byte {
+		asks:     func(s *socket) answer { return sure(e.holding(s) != "") },
+		key: func(to []byte, s *socket) []byte {
 			holding := e.holding(s)
 			to = append(append(to, holding...), keySeparator...)
 			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
@@ -142,7 +142,7 @@ func (e ephemeralPorts) figure(found *counts) figure {
 	one := limitEphemeral.percentage(float64(fullest.used), float64(fullest.size), subject)
 	one.sockets, one.users = fullest.used, e.tally()
 	isUse, key := one.users.asks, one.users.key
-	one.users.asks = func(s *Socket) answer { return sure(isUse(s) != no && fullest.isOf(string(key(nil, s)))) }
+	one.users.asks = func(s *socket) answer { return sure(isUse(s) != no && fullest.isOf(string(key(nil, s)))) }
 	return one
 }
 

@@ -145,7 +145,7 @@ func TestPortsInTimeWaitCanBeFree(t *testing.T) {
 		{1, time.Second, "tcp ESTABLISHED - - " + remote, false},
 	} {
 		space := portSpace{portRange: portRange{40000, 40099}, reuse: test.reuse, delay: test.delay}
-		if got := space.isFree(socket(test.socket)); got != test.isFree {
+		if got := space.isFree(socketOf(test.socket)); got != test.isFree {
 			t.Errorf("reuse %d after %s, %s: got %t", test.reuse, test.delay, test.socket, got)
 		}
 		percent := "1%"
@@ -163,7 +163,7 @@ func TestFullestPortsOfSeveralNamespaces(t *testing.T) {
 	local := ephemeralPorts{1: {name: "large", portRange: portRange{40000, 40099}}, 2: {name: "sm:all", portRange: portRange{40000, 40009}}}
 	portsIn := func(id, number int) (from made) {
 		for i := range number {
-			from = append(from, socket(fmt.Sprintf("tcp ESTABLISHED - - 10.0.0.1:%d 10.0.0.5:80 space=%d", 40000+i, id)))
+			from = append(from, socketOf(fmt.Sprintf("tcp ESTABLISHED - - 10.0.0.1:%d 10.0.0.5:80 space=%d", 40000+i, id)))
 		}
 		return from
 	}

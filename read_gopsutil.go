@@ -20,7 +20,7 @@ import (
 // It is for comparing: see gopsutilLacks.
 type gopsutilReader struct {
 	asked   fields
-	resolve func(*Socket) // fills in the names of the process and the user
+	resolve func(*socket) // fills in the names of the process and the user
 	list    func() ([]net.ConnectionStat, error)
 }
 
@@ -35,7 +35,7 @@ func gopsutilLacks(system string) string {
 	return "it leaves out sockets that look alike (SO_REUSEPORT listeners, UDP sockets bound alike)"
 }
 
-func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, resolve func(*Socket)) *gopsutilReader {
+func newGopsutilReader(ctx context.Context, log debugLog, tallies []*tally, resolve func(*socket)) *gopsutilReader {
 	r := &gopsutilReader{asked: fieldsOf(tallies), resolve: resolve}
 	r.list = sync.OnceValues(func() ([]net.ConnectionStat, error) { return listConnections(ctx, log, kindOf(tallies), r.asked) })
 	return r
@@ -93,9 +93,9 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 		if err != nil {
 			return err
 		}
-		sockets := make([]Socket, 0, len(connections))
+		sockets := make([]socket, 0, len(connections))
 		for _, connection := range connections {
-			s := Socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns, Idle: -1}
+			s := socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns, Idle: -1}
 			if !slices.Contains(types, s.Proto) {
 				continue
 			}
@@ -106,7 +106,7 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 			}
 			sockets = append(sockets, s)
 		}
-		orientAll(sockets, func(s *Socket) bool {
+		orientAll(sockets, func(s *socket) bool {
 			r.addOwner(s)
 			return s.Process != nothing
 		}, to)
@@ -116,7 +116,7 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 
 // addOwner fills in the names that are asked for. No process holds sockets in
 // some statuses.
-func (r *gopsutilReader) addOwner(s *Socket) {
+func (r *gopsutilReader) addOwner(s *socket) {
 	if r.asked&(fieldProcess|fieldUser) == 0 {
 		return
 	}

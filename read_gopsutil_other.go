@@ -16,7 +16,7 @@ type host struct {
 	log    debugLog
 }
 
-func openHost(config *Config) (*host, error) {
+func openHost(config *options) (*host, error) {
 	if thisSystem != "windows" && !usesLsof(thisSystem) {
 		return nil, fmt.Errorf("not supported on %s", thisSystem)
 	}
@@ -43,7 +43,7 @@ func readConnections(ctx context.Context, kind string, _ fields) ([]net.Connecti
 // owners asks gopsutil for the name and the user of a process, once.
 type owners struct{ found map[int32]owner }
 
-func (p *owners) resolve(s *Socket) {
+func (p *owners) resolve(s *socket) {
 	known, isKnown := p.found[s.Pid]
 	if !isKnown {
 		known = owner{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}

@@ -75,13 +75,13 @@ func listed(asked fields, records ...net.ConnectionStat) *gopsutilReader {
 	return &gopsutilReader{
 		asked:   asked,
 		list:    func() ([]net.ConnectionStat, error) { return records, nil },
-		resolve: func(s *Socket) { s.Process, s.User = fmt.Sprintf("process %d", s.Pid), "someone" },
+		resolve: func(s *socket) { s.Process, s.User = fmt.Sprintf("process %d", s.Pid), "someone" },
 	}
 }
 
 func TestRecordsBecomeSockets(t *testing.T) {
 	record := func(family, number uint32, local, remote, status string, pid int32) net.ConnectionStat {
-		s := socket("tcp LISTEN - - " + local + " " + remote)
+		s := socketOf("tcp LISTEN - - " + local + " " + remote)
 		return net.ConnectionStat{Family: family, Type: number, Laddr: s.Laddr, Raddr: s.Raddr, Status: status, Pid: pid}
 	}
 	records := []net.ConnectionStat{
@@ -112,7 +112,7 @@ func TestRecordsBecomeSockets(t *testing.T) {
 		{0, []string{"udp"}, []string{"udp NONE   * 53 - - pod  -"}},
 	} {
 		var got []string
-		all := &tally{includes: (&Question{}).includes, asks: func(*Socket) answer { return yes }, key: func(to []byte, s *Socket) []byte {
+		all := &tally{includes: (&question{}).includes, asks: func(*socket) answer { return yes }, key: func(to []byte, s *socket) []byte {
 			got = append(got, strings.ReplaceAll(string(grouping(dimensions).key(nil, s)), keySeparator, " "))
 			return to
 		}}
@@ -128,7 +128,7 @@ func TestStoppedReadingIsNotTakenForWhole(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	tallied := newCounter([]*tally{(&Question{}).tally(nil)})
+	tallied := newCounter([]*tally{(&question{}).tally(nil)})
 	from := newGopsutilReader(ctx, debugLog{}, []*tally{tallied[0].tally}, nil)
 	if err := from.reading([]string{"tcp"}, "")(tallied); !errors.Is(err, context.Canceled) || len(tallied[0].rows) > 0 {
 		t.Errorf("got %v, %v", tallied[0].rows, err)

@@ -24,7 +24,7 @@ type host struct {
 }
 
 // openHost finds what is to be read.
-func openHost(config *Config) (h *host, err error) {
+func openHost(config *options) (h *host, err error) {
 	h = &host{procfs: "/proc", source: config.Source, log: config.Log}
 	h.holders = newHolders(h.procfs, h.log, h.userText)
 	finder := namespaceFinder{h.procfs, netnsFolder, func(pid int32) string { return h.holders.ofProcess(pid).Process }}
@@ -62,7 +62,7 @@ func (h *host) unit(id uint64) (name string, hasUnits bool) {
 // have a port where a tally counts them. Last come the sockets that were late.
 func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
-	portable := newGopsutilReader(ctx, h.log, tallies, func(s *Socket) {
+	portable := newGopsutilReader(ctx, h.log, tallies, func(s *socket) {
 		if s.Pid > 0 {
 			held := h.holders.ofProcess(s.Pid)
 			s.Process, s.Holders = held.Process, held.Holders
@@ -136,7 +136,7 @@ type pass struct {
 // lateSocket is a socket whose process was not found: it may have come after
 // the processes were looked through.
 type lateSocket struct {
-	Socket
+	socket
 	inode uint32
 }
 
@@ -168,7 +168,7 @@ func (p *pass) readLate(to counter) error {
 		s := &p.late[i]
 		held, _ := p.holders.of(s.inode)
 		s.Process, s.Holders = held.Process, held.Holders
-		to.add(&s.Socket)
+		to.add(&s.socket)
 	}
 	return p.holders.unread
 }

@@ -80,7 +80,7 @@ func heldBy(inodes ...uint32) kernel {
 func countedOn(t *testing.T, files map[string]string, asked kernel, change func(procfs)) (found map[string]int, told string) {
 	t.Helper()
 	var log strings.Builder
-	byName := (&Question{Types: []string{"tcp"}}).tally(grouping{byProcess})
+	byName := (&question{Types: []string{"tcp"}}).tally(grouping{byProcess})
 	root := procTree(t, files)
 	diag := askingKernels(t, "tcp", byName, func(request netlinkMessage) [][]byte {
 		change(root)
@@ -159,7 +159,7 @@ func TestOneLookAtTheProcessesServesAllTypesAndNamespaces(t *testing.T) {
 	root := procTree(t, map[string]string{"7/comm": "web\n", "7/fd/3": "-> socket:[1]"})
 	h := &host{procfs: root, log: debugLog{&log}}
 	h.holders = holdersUnder(root, h.log)
-	byName := (&Question{}).tally(grouping{byProcess})
+	byName := (&question{}).tally(grouping{byProcess})
 	// A run with a violation reads the sockets twice.
 	for range 2 {
 		p := &pass{host: h, ctx: t.Context(), fields: byName.fields}
@@ -183,7 +183,7 @@ func TestOneLookAtTheProcessesServesAllTypesAndNamespaces(t *testing.T) {
 
 func TestFieldsThatNobodyAsksForCostNothing(t *testing.T) {
 	var log strings.Builder
-	asked := (&Question{Types: []string{"tcp"}}).tally(grouping{byStatus})
+	asked := (&question{Types: []string{"tcp"}}).tally(grouping{byStatus})
 	diag := askingKernels(t, "tcp", asked, heldBy(1, 2))
 	diag.host.log, diag.holders.log, diag.holders.walks = debugLog{&log}, debugLog{&log}, 0
 	countedBy(t, diag, asked)

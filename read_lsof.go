@@ -55,13 +55,13 @@ func readLsof(ctx context.Context, log debugLog, to counter) error {
 		return err
 	}
 	output, err := runLsof(ctx, path)
-	var sockets []Socket
+	var sockets []socket
 	if err == nil {
 		sockets, err = parseLsof(output)
 	}
 	log.done(path, len(sockets), err, started)
 	if err == nil {
-		orientAll(sockets, func(*Socket) bool { return true }, to)
+		orientAll(sockets, func(*socket) bool { return true }, to)
 	}
 	return err
 }
@@ -117,14 +117,14 @@ var lsofTypes = map[string]string{"IPv4TCP": "tcp", "IPv6TCP": "tcp6", "IPv4UDP"
 // lsofList is what has been read of lsof's output.
 type lsofList struct {
 	process holder // whose files come next
-	sockets []Socket
+	sockets []socket
 	indexes map[string]int // by type and device, which is the same for all who share a socket
 	hasGone bool           // there was a socket that is none any more
 }
 
 // parseLsof returns the sockets in lsof's output, each once, with all of its
 // holders.
-func parseLsof(output []byte) ([]Socket, error) {
+func parseLsof(output []byte) ([]socket, error) {
 	if len(output) > 0 && !bytes.HasSuffix(output, []byte("\x00\n")) {
 		return nil, errors.New("what lsof lists ends in the middle")
 	}
@@ -186,8 +186,8 @@ func (s lsofSet) user() string {
 // socket returns the socket that a file is, one without a type where it is none
 // of TCP or UDP. It has no device and no address where it is none any more:
 // FreeBSD lists what is left of a connection that was reset, "no PCB".
-func (s lsofSet) socket() (Socket, error) {
-	one := Socket{Proto: lsofTypes[s.field("t")+s.field("P")], Netns: hidden, Idle: -1}
+func (s lsofSet) socket() (socket, error) {
+	one := socket{Proto: lsofTypes[s.field("t")+s.field("P")], Netns: hidden, Idle: -1}
 	local, remote, isConnected := strings.Cut(s.field("n"), "->")
 	var err1, err2 error
 	one.Laddr, err1 = lsofAddress(local)
@@ -200,9 +200,9 @@ func (s lsofSet) socket() (Socket, error) {
 	case one.Proto == "" || device == "" && !isAddress:
 		return one, nil
 	case !isAddress:
-		return Socket{}, errors.Join(err1, err2)
+		return socket{}, errors.Join(err1, err2)
 	case device == "":
-		return Socket{}, errors.New("there is no device to tell the socket from others")
+		return socket{}, errors.New("there is no device to tell the socket from others")
 	}
 	one.Status = readStatus(one.Proto, s.field("TST="))
 	return one, nil

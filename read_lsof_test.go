@@ -25,7 +25,7 @@ func lsofOutput(t *testing.T, name string) []byte {
 }
 
 // lsofText describes a socket in a line.
-func lsofText(s Socket) string {
+func lsofText(s socket) string {
 	pids := ""
 	for _, h := range s.Holders {
 		pids += fmt.Sprint(" ", h.pid)
@@ -155,7 +155,7 @@ func TestAnLsofThatFailedIsNoAnswer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("PATH", fakeLsof(t, test.script)+":/bin:/usr/bin")
-			all := &tally{asks: func(*Socket) answer { return yes }, key: grouping{}.key}
+			all := &tally{asks: func(*socket) answer { return yes }, key: grouping{}.key}
 			found := newCounter([]*tally{all})
 			err := readLsof(t.Context(), debugLog{}, found)
 			text := ""

@@ -101,7 +101,7 @@ func (r *procReader) open(socketType string) (file int, err error) {
 
 // readLines counts the sockets of the lines.
 func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reader) error {
-	var s Socket
+	var s socket
 	var from procRow
 	states, areListeners := statesFor(socketType, r.tallies), true
 	for number := 1; ; number++ {

@@ -114,10 +114,10 @@ func TestLinesOfProcBecomeSockets(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		by   grouping
-		q    Question
+		q    question
 		want map[string]int
 	}{
-		{"all that there is", procDimensions, Question{}, map[string]int{
+		{"all that there is", procDimensions, question{}, map[string]int{
 			"tcp LISTEN web root 127.0.0.1 8080 - - listen":                    1,
 			"tcp ESTABLISHED web 2000000001 127.0.0.1 8080 127.0.0.2 50000 in": 1,
 			"tcp ESTABLISHED web root 127.0.0.1 8080 127.0.0.2 50001 in":       2, // it is the listener's
@@ -128,11 +128,11 @@ func TestLinesOfProcBecomeSockets(t *testing.T) {
 			"udp NONE web root 0.0.0.0 53 - - -":                               3,
 			"udp6 NONE web root 2001:db8::1 53 2001:db8::2 54321 out":          1,
 		}},
-		{"by type and status", grouping{byType, byStatus}, Question{}, map[string]int{
+		{"by type and status", grouping{byType, byStatus}, question{}, map[string]int{
 			"tcp LISTEN": 1, "tcp ESTABLISHED": 3, "tcp FIN_WAIT1": 1, "tcp TIME_WAIT": 1, "tcp6 LISTEN": 1, "tcp6 CLOSE_WAIT": 1, "udp NONE": 3, "udp6 NONE": 1,
 		}},
-		{"one status, with its listeners", grouping{byProcess}, Question{Statuses: []string{"ESTABLISHED"}}, map[string]int{"web": 3}},
-		{"one type", grouping{byType}, Question{Types: []string{"udp6"}}, map[string]int{"udp6": 1}},
+		{"one status, with its listeners", grouping{byProcess}, question{Statuses: []string{"ESTABLISHED"}}, map[string]int{"web": 3}},
+		{"one type", grouping{byType}, question{Types: []string{"udp6"}}, map[string]int{"udp6": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, err := procCounts(t, h, test.q.tally(test.by)); err != nil || !maps.Equal(got, test.want) {
@@ -213,7 +213,7 @@ func TestFaultsOfProc(t *testing.T) {
 			files := map[string]string{"tcp": procHeading, "tcp6": procHeading6, "udp": procHeading, "udp6": procHeading6}
 			files[test.file] = test.content
 			h := procHost(t, files)
-			got, err := procCounts(t, h, (&Question{}).tally(procDimensions))
+			got, err := procCounts(t, h, (&question{}).tally(procDimensions))
 			want := " sockets cannot be read: proc: " + string(h.procfs) + "/thread-self/net/" + test.file + test.message
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, %v\nwant %s", got, err, want)
@@ -238,7 +238,7 @@ func TestFilesOfProcThatAreNotThere(t *testing.T) {
 			files := map[string]string{"tcp": procHeading + procListen, "tcp6": procHeading6, "udp": procHeading, "udp6": procHeading6}
 			maps.DeleteFunc(files, func(name, _ string) bool { return slices.Contains(test.without, name) })
 			h := procHost(t, files)
-			got, err := procCounts(t, h, (&Question{}).tally(grouping{byType}))
+			got, err := procCounts(t, h, (&question{}).tally(grouping{byType}))
 			switch want := strings.ReplaceAll(test.message, "ROOT", string(h.procfs)); {
 			case want == "" && (err != nil || got["tcp"] != 1 || len(got) != 1):
 				t.Errorf("got %v, %v", got, err)
@@ -248,7 +248,7 @@ func TestFilesOfProcThatAreNotThere(t *testing.T) {
 		})
 	}
 	h := procHost(t, map[string]string{"udp": procHeading})
-	if got, err := procCounts(t, h, (&Question{Types: []string{"tcp6"}}).tally(nil)); err == nil {
+	if got, err := procCounts(t, h, (&question{Types: []string{"tcp6"}}).tally(nil)); err == nil {
 		t.Errorf("IPv6 alone, without a file of IPv4: got %v", got)
 	}
 }
@@ -258,7 +258,7 @@ func TestHalfOpenConnectionsStoodBehindTheirListener(t *testing.T) {
 	second := strings.Replace(procListen, ":1F90", ":1F91", 1)
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen + halfOpen + second, "tcp6": procHeading6})
 	want := map[string]int{"LISTEN web listen": 2, "SYN_RECV web in": 1}
-	if got, err := procCounts(t, h, (&Question{Types: []string{"tcp", "tcp6"}}).tally(grouping{byStatus, byProcess, byDirection})); err != nil || !maps.Equal(got, want) {
+	if got, err := procCounts(t, h, (&question{Types: []string{"tcp", "tcp6"}}).tally(grouping{byStatus, byProcess, byDirection})); err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -270,7 +270,7 @@ func TestWhatNeedsNetlink(t *testing.T) {
 		"units need netlink":                             fieldUnit,
 		"ephemeral ports and accept queues need netlink": fieldBound,
 	} {
-		asking := (&Question{Types: []string{"tcp"}}).tally(nil)
+		asking := (&question{Types: []string{"tcp"}}).tally(nil)
 		asking.fields |= asked
 		if got, err := procCounts(t, h, asking); err == nil || err.Error() != "the tcp sockets cannot be read: proc: "+message {
 			t.Errorf("%s: got %v, %v", message, got, err)
@@ -282,7 +282,7 @@ func TestReadingOfProcEndsWithItsTime(t *testing.T) {
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen, "tcp6": procHeading6})
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	asked := (&Question{Types: []string{"tcp"}}).tally(nil)
+	asked := (&question{Types: []string{"tcp"}}).tally(nil)
 	if _, err := count(h.dumps(ctx, []*tally{asked}), asked); err == nil || err.Error() == "" || ctx.Err() == nil || !strings.Contains(err.Error(), ctx.Err().Error()) {
 		t.Errorf("got %v", err)
 	}
@@ -303,7 +303,7 @@ func TestLinesOfProcAreParsedWithoutAllocating(t *testing.T) {
 func TestOwnersOfProcAreFoundOnce(t *testing.T) {
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen + procHeld, "tcp6": procHeading6})
 	for range 2 {
-		if got, err := procCounts(t, h, (&Question{Types: []string{"tcp"}}).tally(grouping{byProcess})); err != nil || got["web"] != 2 {
+		if got, err := procCounts(t, h, (&question{Types: []string{"tcp"}}).tally(grouping{byProcess})); err != nil || got["web"] != 2 {
 			t.Fatalf("got %v, %v", got, err)
 		}
 	}

@@ -109,7 +109,7 @@ func TestFinWait2IsListedByItself(t *testing.T) {
 	if output != "[OK] - "+want {
 		t.Errorf("got %s", output)
 	}
-	asking := Question{Statuses: []string{"FIN_WAIT2"}}
+	asking := question{Statuses: []string{"FIN_WAIT2"}}
 	if states := statesFor("tcp", []*tally{asking.tally(nil)}); states != finWait2State|timeWaitState {
 		t.Errorf("without TIME_WAIT old kernels leave out those of no process: %b is asked for", states)
 	}

@@ -15,21 +15,21 @@ import (
 	"github.com/shirou/gopsutil/v3/net"
 )
 
-// Recording is what --test judges in place of the live system: what a reading
+// fixture is what --test judges in place of the live system: what a reading
 // printed on its outputs, and its exit code.
-type Recording struct {
+type fixture struct {
 	Path       string // a JSON array of connections
 	ErrorsPath string // a file that is empty unless the reading failed; may be ""
 	ExitCode   int
 }
 
 // parseRecording reads STDOUT[,STDERR[,RETC]].
-func parseRecording(text string) (*Recording, error) {
+func parseRecording(text string) (*fixture, error) {
 	parts := strings.Split(text, ",")
 	if parts[0] == "" || len(parts) > 3 {
 		return nil, fmt.Errorf("%s is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code", quote(text))
 	}
-	recording := &Recording{Path: parts[0]}
+	recording := &fixture{Path: parts[0]}
 	if len(parts) > 1 {
 		recording.ErrorsPath = parts[1]
 	}
@@ -54,16 +54,16 @@ type recordedConnection struct {
 }
 
 // dumps returns the one dump that has all of the recording.
-func (r *Recording) dumps(context.Context, []*tally) []dump {
+func (r *fixture) dumps(context.Context, []*tally) []dump {
 	return []dump{{sources: []source{{"the recording", func(to counter) error {
 		if err := r.check(); err != nil {
 			return err
 		}
-		var sockets []Socket
-		if err := r.each(func(s *Socket) { sockets = append(sockets, *s) }); err != nil {
+		var sockets []socket
+		if err := r.each(func(s *socket) { sockets = append(sockets, *s) }); err != nil {
 			return err
 		}
-		orientAll(sockets, func(*Socket) bool { return true }, to)
+		orientAll(sockets, func(*socket) bool { return true }, to)
 		return nil
 	}}}}}
 }
@@ -72,7 +72,7 @@ func (r *Recording) dumps(context.Context, []*tally) []dump {
 //
 // The errors name the files but never show what is in them: the check may run
 // with more rights than the one who chose the path.
-func (r *Recording) each(do func(*Socket)) error {
+func (r *fixture) each(do func(*socket)) error {
 	file, err := openRecording(r.Path)
 	if err != nil {
 		return err
@@ -88,12 +88,12 @@ func (r *Recording) each(do func(*Socket)) error {
 		if err := decoder.Decode(&raw); err != nil {
 			return malformed("it is not valid JSON")
 		}
-		socket, err := parseRecorded(raw)
+		one, err := parseRecorded(raw)
 		if err != nil {
 			return malformed(fmt.Sprintf("connection %d: %v", number, err))
 		}
-		if socket.Proto != "" { // neither TCP nor UDP
-			do(&socket)
+		if one.Proto != "" { // neither TCP nor UDP
+			do(&one)
 		}
 	}
 	if _, err := decoder.Token(); err != nil {
@@ -107,15 +107,15 @@ func (r *Recording) each(do func(*Socket)) error {
 
 // parseRecorded reads one element of a recording. Its errors tell nothing of
 // what the element holds.
-func parseRecorded(raw []byte) (Socket, error) {
+func parseRecorded(raw []byte) (socket, error) {
 	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
-		return Socket{}, errors.New("it must be an object")
+		return socket{}, errors.New("it must be an object")
 	}
 	var recorded recordedConnection
 	if err := json.Unmarshal(raw, &recorded); err != nil {
-		return Socket{}, errors.New("a field has a value of the wrong kind")
+		return socket{}, errors.New("a field has a value of the wrong kind")
 	}
-	s := Socket{ConnectionStat: recorded.ConnectionStat, owner: owner{Process: hidden, Unit: hidden}, Netns: hidden, Idle: -1}
+	s := socket{ConnectionStat: recorded.ConnectionStat, owner: owner{Process: hidden, Unit: hidden}, Netns: hidden, Idle: -1}
 	if recorded.Unit != nil {
 		s.Unit = *recorded.Unit
 		if isTold(s.Unit) {
@@ -124,11 +124,11 @@ func parseRecorded(raw []byte) (Socket, error) {
 	}
 	switch {
 	case recorded.Proto != nil && !slices.Contains(socketTypes, *recorded.Proto):
-		return Socket{}, errors.New("proto must be tcp, tcp6, udp or udp6")
+		return socket{}, errors.New("proto must be tcp, tcp6, udp or udp6")
 	case recorded.Proto != nil:
 		s.Proto = *recorded.Proto
 	case recorded.Family == 0 || recorded.Type == 0:
-		return Socket{}, errors.New("it must have proto, or family and type")
+		return socket{}, errors.New("it must have proto, or family and type")
 	default:
 		s.Proto = typeOf(recorded.Family, recorded.Type)
 	}
@@ -164,7 +164,7 @@ func recordedAddress(recorded *net.Addr) net.Addr {
 }
 
 // check returns an error where the recording stands for a reading that failed.
-func (r *Recording) check() error {
+func (r *fixture) check() error {
 	failed := errors.New("the recording stands for a failed reading")
 	if r.ExitCode != 0 {
 		return failed

@@ -21,7 +21,7 @@ const (
 // report returns the state and the whole output: the first line with the
 // performance data, then the details, a line each, as in the Monitoring Plugins
 // guidelines (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
-func report(r *results, lines []string, config *Config) (check.Status, string) {
+func report(r *results, lines []string, config *options) (check.Status, string) {
 	p := page{config: config, results: r, details: lines, state: r.verdict().least, isTwice: config.Levels.by.twice(r.groups)}
 	if config.AlwaysOK {
 		p.state = check.OK
@@ -58,7 +58,7 @@ func namedFirst(groups []group) (named int) {
 // page is an output in the making.
 type page struct {
 	*results
-	config  *Config
+	config  *options
 	details []string
 	state   check.Status
 	isTwice map[string]bool // the labels that several groups have
@@ -217,7 +217,7 @@ func (p *page) fixOrder(groups []group) {
 
 // nothingText says that no socket was found, and names all that was asked for,
 // as it was typed.
-func nothingText(q *Question) string {
+func nothingText(q *question) string {
 	list := func(names, excluded []string) string {
 		names = slices.Clone(names)
 		for _, name := range excluded {
@@ -240,7 +240,7 @@ func nothingText(q *Question) string {
 }
 
 // notes returns what is to be said about the reading besides the counts.
-func notes(config *Config, found reading, spots blindSpots, duration string) []string {
+func notes(config *options, found reading, spots blindSpots, duration string) []string {
 	var lines []string
 	known, _ := found.counts[0].sum()
 	for _, spot := range spots {

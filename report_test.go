@@ -108,7 +108,7 @@ func TestOutputFitsIntoOneNRPEPacket(t *testing.T) {
 	const most = 20000
 	var listening made
 	for port := range most {
-		listening = append(listening, socket(fmt.Sprintf("tcp LISTEN - - 10.0.0.1:%d", port+1)))
+		listening = append(listening, socketOf(fmt.Sprintf("tcp LISTEN - - 10.0.0.1:%d", port+1)))
 	}
 	for _, arguments := range []string{"--top 0", "--top 0 -w 0", "--top 0 --no-perfdata", "--top 0 --always-ok -c 0 -w total=5"} {
 		output, _ := replyTo(t, listening, append(strings.Fields(arguments), "--by", "local-port")...)
@@ -177,7 +177,7 @@ func TestZeroKeepsThePerformanceDataInOneOrder(t *testing.T) {
 	}
 	all, _ := replyTo(t, hosts[1], "--zero")
 	again, _ := replyTo(t, hosts[2], "--zero")
-	if labels := labelsOf(all); labels != labelsOf(again) || len(strings.Fields(labels)) != len((&Question{}).kinds(statusesOf(thisSystem))) {
+	if labels := labelsOf(all); labels != labelsOf(again) || len(strings.Fields(labels)) != len((&question{}).kinds(statusesOf(thisSystem))) {
 		t.Errorf("got  %s\nand  %s", labels, labelsOf(again))
 	}
 }
@@ -230,9 +230,9 @@ func TestWarningThatIsNeverReachedIsTold(t *testing.T) {
 }
 
 func TestNotesSayHowItWasRead(t *testing.T) {
-	one := (&Question{}).tally(nil)
+	one := (&question{}).tally(nil)
 	found := reading{counts: newCounter([]*tally{one}), sources: []string{sourceNetlink, sourceGopsutil}}
-	found.counts.add(socket("tcp LISTEN"))
+	found.counts.add(socketOf("tcp LISTEN"))
 	refused := failure{"tcp6", sourceNetlink, fmt.Errorf("no luck")}
 	found.failures = []failure{refused, refused, {"udp", sourceNetlink, fmt.Errorf("no more")}}
 	for _, test := range []struct{ arguments, want string }{

@@ -23,14 +23,14 @@ type kernelSocket struct {
 type resolver struct {
 	*pass
 	addresses map[netip.Addr]string // the texts of addresses, so that each is made once
-	users     map[uint32]Socket     // as they show a user
+	users     map[uint32]socket     // as they show a user
 	listening listeners
 	late      []lateSocket
 	sockets   int // that were listed
 }
 
 func newResolver(p *pass) resolver {
-	return resolver{pass: p, addresses: map[netip.Addr]string{}, users: map[uint32]Socket{}, listening: listeners{}}
+	return resolver{pass: p, addresses: map[netip.Addr]string{}, users: map[uint32]socket{}, listening: listeners{}}
 }
 
 // whole has the function list the sockets of a dump. Those that came late wait
@@ -54,7 +54,7 @@ func (r *resolver) whole(step string, list func() error) (err error) {
 }
 
 // count counts a socket, or has it wait.
-func (r *resolver) count(to counter, s *Socket, inode uint32, isLate bool) {
+func (r *resolver) count(to counter, s *socket, inode uint32, isLate bool) {
 	if isLate && len(r.late) < maxLate {
 		r.late = append(r.late, lateSocket{*s, inode})
 		return
@@ -64,7 +64,7 @@ func (r *resolver) count(to counter, s *Socket, inode uint32, isLate bool) {
 
 // resolve fills in the addresses and owners that are asked for. It tells whether
 // the socket has a process that was not found but may be.
-func (r *resolver) resolve(s *Socket, from kernelSocket) (isLate bool) {
+func (r *resolver) resolve(s *socket, from kernelSocket) (isLate bool) {
 	isOriented := r.fields&fieldsOriented != 0
 	if r.fields&fieldLocalAddress != 0 || isOriented {
 		s.Laddr.IP = r.address(s.Family, from.local)
@@ -113,7 +113,7 @@ func (r *resolver) address(family uint32, content []byte) string {
 	return text
 }
 
-func (r *resolver) user(id uint32) Socket {
+func (r *resolver) user(id uint32) socket {
 	maker, known := r.users[id]
 	if !known {
 		maker.Uids = []int32{int32(id)}

@@ -36,7 +36,7 @@ func FuzzSocketMessage(f *testing.F) {
 			return
 		}
 		proto := map[[2]bool]string{{false, false}: "tcp", {false, true}: "tcp6", {true, false}: "udp", {true, true}: "udp6"}[[2]bool{isDatagram, isIPv6}]
-		everything := (&Question{}).tally(dimensions[:8]) // up to the peer's port
+		everything := (&question{}).tally(dimensions[:8]) // up to the peer's port
 		diag := askingKernels(t, proto, everything, sends([][]byte{message, message}))
 		var want inetDiagMsg
 		_ = binary.Read(bytes.NewReader(message), binary.NativeEndian, &want)

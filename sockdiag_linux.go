@@ -61,7 +61,7 @@ type sockDiag struct {
 	types   []string               // of one protocol
 	isBound bool                   // read those that only have a port, and nothing else
 	told    func() (totals, error) // as long before as nothing has been read
-	dial    func() (socket int, err error)
+	dial    func() (fd int, err error)
 
 	resolver
 	full        [2]int // of each type, those that the kernel counts as in use
@@ -79,8 +79,8 @@ type manner struct {
 // with the next one.
 var manners = []manner{{true, true, true}, {false, true, true}, {false, true, false}, {false, false, false}}
 
-// question is what one dump asks for.
-type question struct {
+// dumpRequest is what one dump asks for.
+type dumpRequest struct {
 	states  uint32 // bit mask, 1 << state
 	program []byte
 	isFor   func(*tally) bool // for which tallies, nil for all
@@ -145,11 +145,11 @@ func (d *sockDiag) read(to counter, how manner) error {
 func (d *sockDiag) readAll(to counter, how manner) error {
 	switch {
 	case d.isBound:
-		return d.list(to, question{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}, how)
+		return d.list(to, dumpRequest{states: boundState, isFor: func(t *tally) bool { return t.fields&fieldBound != 0 }}, how)
 	case how.hasTotals:
 		return d.readWithTotals(to, how)
 	}
-	q := question{program: d.program(d.tallies, how)}
+	q := dumpRequest{program: d.program(d.tallies, how)}
 	for _, socketType := range d.types {
 		q.states |= statesFor(socketType, d.tallies)
 	}
@@ -185,7 +185,7 @@ func (d *sockDiag) usable(bounds []bound) []bound {
 }
 
 // list counts the sockets that the kernel lists.
-func (d *sockDiag) list(to counter, q question, how manner) error {
+func (d *sockDiag) list(to counter, q dumpRequest, how manner) error {
 	if how.isOneWalk && !isUDP(d.types[0]) {
 		return d.ask(to, q, d.types)
 	}
@@ -203,16 +203,16 @@ func (d *sockDiag) list(to counter, q question, how manner) error {
 }
 
 // ask counts the sockets of the types that the kernel lists in one walk.
-func (d *sockDiag) ask(to counter, q question, types []string) error {
+func (d *sockDiag) ask(to counter, q dumpRequest, types []string) error {
 	// What is left of an answer that broke off must not be taken for the next one.
-	socket, err := d.dial()
+	fd, err := d.dial()
 	if err != nil {
 		return err
 	}
-	defer unix.Close(socket)
-	var s Socket
+	defer unix.Close(fd)
+	var s socket
 	kind, request := d.request(q, types)
-	return ask(d.ctx, socket, kind, request, func(message []byte) error {
+	return ask(d.ctx, fd, kind, request, func(message []byte) error {
 		if err := d.parse(message, &s, types); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func (d *sockDiag) ask(to counter, q question, types []string) error {
 }
 
 // request returns the kind of message and the question.
-func (d *sockDiag) request(q question, types []string) (kind uint16, request []byte) {
+func (d *sockDiag) request(q dumpRequest, types []string) (kind uint16, request []byte) {
 	kind, request = unix.SOCK_DIAG_BY_FAMILY, make([]byte, sizeofInetDiagReqV2) // a socket id of zeros asks for all
 	extensions, states := &request[2], request[4:]
 	if len(types) > 1 { // of both families, and of TCP only
@@ -273,7 +273,7 @@ func familyOf(socketType string) uint8 {
 
 // parse reads the socket that the kernel describes, but for addresses and
 // owners. It allocates nothing.
-func (d *sockDiag) parse(message []byte, s *Socket, types []string) (err error) {
+func (d *sockDiag) parse(message []byte, s *socket, types []string) (err error) {
 	if len(message) < sizeofInetDiagMsg {
 		return fmt.Errorf("the kernel sent %d bytes for a socket, %d are the least", len(message), sizeofInetDiagMsg)
 	}

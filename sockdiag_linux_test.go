@@ -28,7 +28,7 @@ func TestKernelMessagesAreCounted(t *testing.T) {
 		"udp6": {"NONE": 8},
 	} {
 		t.Run(proto, func(t *testing.T) {
-			byBoth := (&Question{}).tally(grouping{byType, byStatus})
+			byBoth := (&question{}).tally(grouping{byType, byStatus})
 			typed := map[string]int{}
 			for status, sockets := range want {
 				typed[proto+" "+status] = sockets
@@ -65,7 +65,7 @@ func TestOnlyWhatIsSelectedIsAskedFor(t *testing.T) {
 		{"tcp6", []string{"BOUND", "DELETE_TCB"}, 0, 0, 0, 0},
 	} {
 		t.Run(test.proto+" "+strings.Join(test.statuses, ","), func(t *testing.T) {
-			asked := (&Question{Statuses: test.statuses}).tally(nil)
+			asked := (&question{Statuses: test.statuses}).tally(nil)
 			asked.fields |= test.more
 			states := statesFor(test.proto, []*tally{asked})
 			if states != test.states || states == 0 {
@@ -91,7 +91,7 @@ func TestOnlyWhatIsSelectedIsAskedFor(t *testing.T) {
 }
 
 func TestCorruptMessagesAreRefused(t *testing.T) {
-	everything := (&Question{}).tally(nil)
+	everything := (&question{}).tally(nil)
 	good := kernelMessages(t, "tcp")[0]
 	refused := func(message []byte) bool {
 		return askingKernels(t, "tcp", everything, sends([][]byte{message})).read(newCounter([]*tally{everything}), anyKernel) != nil
@@ -133,7 +133,7 @@ func TestOwnersAndIdleTimesInKernelMessages(t *testing.T) {
 		{"longer than any", 3505 * time.Millisecond, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			asked := (&Question{MinIdle: test.idle}).tally(grouping{byProcess})
+			asked := (&question{MinIdle: test.idle}).tally(grouping{byProcess})
 			bodies := kernelMessages(t, "idle")
 			if test.idle > 0 {
 				bodies = bodies[1:] // a socket that listens is not asked for then
@@ -154,7 +154,7 @@ func TestOwnersAndIdleTimesInKernelMessages(t *testing.T) {
 }
 
 func TestNamespaceThatVanishesHasNoSockets(t *testing.T) {
-	everything := (&Question{}).tally(nil)
+	everything := (&question{}).tally(nil)
 	for _, space := range []namespace{
 		{inode: 1, paths: []string{"/proc/2147483646/ns/net", "/run/netns/gone"}, mayVanish: true},
 		{inode: 1, paths: []string{"/proc/self/ns/net"}, mayVanish: true}, // another inode
@@ -213,9 +213,9 @@ func TestConnectionsToAListenerCameIn(t *testing.T) {
 		return m.message()
 	}
 	outgoing := &tally{
-		includes: (&Question{}).includes,
+		includes: (&question{}).includes,
 		fields:   fieldDirection | fieldLocalPort,
-		asks: func(s *Socket) answer {
+		asks: func(s *socket) answer {
 			if s.Direction == directionOut {
 				return yes
 			}
@@ -242,10 +242,10 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 		name, recorded string
 		asked          *tally
 	}{
-		{"type and status", "tcp", (&Question{}).tally(grouping{byType, byStatus})},
-		{"owners and addresses", "tcp", (&Question{}).tally(dimensions)},
+		{"type and status", "tcp", (&question{}).tally(grouping{byType, byStatus})},
+		{"owners and addresses", "tcp", (&question{}).tally(dimensions)},
 		{"ephemeral ports", "tcp", ephemeralPorts{}.tally()},
-		{"idle connections", "idle", (&Question{MinIdle: time.Second}).tally(grouping{byType, byStatus})},
+		{"idle connections", "idle", (&question{MinIdle: time.Second}).tally(grouping{byType, byStatus})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bodies := kernelMessages(t, test.recorded)
@@ -272,7 +272,7 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 
 // BenchmarkSocket measures one socket, from the kernel's datagram to the count.
 func BenchmarkSocket(b *testing.B) {
-	byBoth := (&Question{}).tally(grouping{byType, byStatus})
+	byBoth := (&question{}).tally(grouping{byType, byStatus})
 	bodies := kernelMessages(b, "tcp6")
 	sockets := 0
 	for sockets < b.N {

@@ -12,7 +12,7 @@ import (
 func (v violation) holders() *tally {
 	t := *v.tally
 	t.fields |= fieldProcess | fieldUser | fieldUnitIfKnown
-	t.key = func(to []byte, s *Socket) []byte {
+	t.key = func(to []byte, s *socket) []byte {
 		runsAs := s.User
 		if len(s.Holders) > 0 && isTold(s.Holders[0].user) {
 			runsAs = s.Holders[0].user

@@ -13,9 +13,9 @@ import (
 // totalGroup is what thresholds call the sum over all selected groups.
 const totalGroup = "total"
 
-// Thresholds are the ranges of one level, by the folded label of the group that
+// thresholds are the ranges of one level, by the folded label of the group that
 // they are for: "" for all groups, or a type or a status with a plain grouping.
-type Thresholds map[string]check.Threshold
+type thresholds map[string]check.Threshold
 
 // groupName is a group that a threshold names, or that --zero asks for.
 type groupName struct {
@@ -26,8 +26,8 @@ type groupName struct {
 
 // parseThresholds reads a list of [GROUP=]RANGE. Each name in it is passed to
 // check, which may change its key.
-func parseThresholds(lists []string, by grouping, check func(groupName) (groupName, error)) (Thresholds, error) {
-	thresholds := Thresholds{}
+func parseThresholds(lists []string, by grouping, check func(groupName) (groupName, error)) (thresholds, error) {
+	level := thresholds{}
 	// Monitoring systems give an empty one for a variable that is not set.
 	lists = slices.DeleteFunc(slices.Clone(lists), func(list string) bool {
 		return slices.Contains([]string{"", "=", "none"}, strings.ToLower(strings.TrimSpace(list)))
@@ -58,15 +58,15 @@ func parseThresholds(lists []string, by grouping, check func(groupName) (groupNa
 			return nil, err
 		}
 		key := by.foldedName(target)
-		switch _, isThere := thresholds[key]; {
+		switch _, isThere := level[key]; {
 		case isThere && !isNamed:
 			return nil, fmt.Errorf("more than one range without a group, the last one is %s: give one, and the others as GROUP=RANGE (-w is for WARNING, -c for CRITICAL)", quote(text))
 		case isThere:
 			return nil, fmt.Errorf("the group %s is given twice", quote(name))
 		}
-		thresholds[key] = threshold
+		level[key] = threshold
 	}
-	return thresholds, nil
+	return level, nil
 }
 
 // explain says how to write a range for a group where a name stands in its
@@ -176,7 +176,7 @@ func (g grouping) foldedName(name groupName) string {
 }
 
 // first returns the range of the first name that has one, nil where none has.
-func (t Thresholds) first(names ...string) *check.Threshold {
+func (t thresholds) first(names ...string) *check.Threshold {
 	for _, name := range names {
 		if threshold, found := t[name]; found {
 			return &threshold
@@ -187,7 +187,7 @@ func (t Thresholds) first(names ...string) *check.Threshold {
 
 // of returns the range that holds for the group: the most specific one. ending is
 // the mark with which the group was named, where it has no socket.
-func (t Thresholds) of(by grouping, key, ending string) *check.Threshold {
+func (t thresholds) of(by grouping, key, ending string) *check.Threshold {
 	if _, isForAll := t[""]; len(t) == 0 || len(t) == 1 && isForAll {
 		return t.first("")
 	}
@@ -196,7 +196,7 @@ func (t Thresholds) of(by grouping, key, ending string) *check.Threshold {
 
 // namesOf returns the names by which thresholds can name the group, the most
 // specific one first.
-func (t Thresholds) namesOf(by grouping, key, ending string) []string {
+func (t thresholds) namesOf(by grouping, key, ending string) []string {
 	label := folded(by.label(key))
 	names := []string{label + ending, label}
 	if short := by.shortened(key); short != key {

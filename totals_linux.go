@@ -74,7 +74,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	if inUse < tooFew || len(listed) > 0 && inUse < fewSockets {
 		return errPass
 	}
-	if err := d.list(to, question{states: allStates &^ establishedState}, how); err != nil {
+	if err := d.list(to, dumpRequest{states: allStates &^ establishedState}, how); err != nil {
 		return err
 	}
 	full := d.full
@@ -83,7 +83,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 		return err
 	}
 	for i, socketType := range d.types {
-		s := Socket{Proto: socketType, Netns: d.space.name, NetnsID: d.space.inode}
+		s := socket{Proto: socketType, Netns: d.space.name, NetnsID: d.space.inode}
 		s.Status = "ESTABLISHED"
 		number := max(before[socketType], after[socketType]) - full[i]
 		if number < 0 || d.hasHalfOpen && d.space.hasFastOpen(d.procfs) {
@@ -94,7 +94,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 	if len(listed) == 0 {
 		return nil
 	}
-	return d.list(to, question{states: establishedState, program: d.program(listed, how), isFor: func(t *tally) bool { return !t.isPlain() }}, how)
+	return d.list(to, dumpRequest{states: establishedState, program: d.program(listed, how), isFor: func(t *tally) bool { return !t.isPlain() }}, how)
 }
 
 func (t *tally) includesEstablished(types ...string) bool {

@@ -83,7 +83,7 @@ func TestTotalsServeOnlyWhereTheyTellTheNumber(t *testing.T) {
 		{"told without what is in use", procTree(t, map[string]string{"thread-self/net/sockstat": "TCP: orphan 0\n"}), twelve(), 2, 1, sourceNetlink, "has no inuse in its line TCP:"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			byBoth := (&Question{}).tally(grouping{byType, byStatus})
+			byBoth := (&question{}).tally(grouping{byType, byStatus})
 			found, result := readTCP(t, test.root, []*tally{byBoth}, manners, lists(test.sockets...))
 			if found["tcp ESTABLISHED"] != test.four || found["tcp6 ESTABLISHED"] != test.six || found["tcp CLOSE_WAIT"] != 1 || found["tcp FIN_WAIT2"] != 2 {
 				t.Errorf("got %v", found)
@@ -100,8 +100,8 @@ func TestTotalsServeOnlyWhereTheyTellTheNumber(t *testing.T) {
 
 // What some tallies need in a list is listed besides, and counted only there.
 func TestTotalsServeOneTallyWhileAnotherOneIsListed(t *testing.T) {
-	byBoth := (&Question{}).tally(grouping{byType, byStatus})
-	byPort := (&Question{Statuses: []string{"ESTABLISHED"}}).tally(grouping{byLocalPort})
+	byBoth := (&question{}).tally(grouping{byType, byStatus})
+	byPort := (&question{Statuses: []string{"ESTABLISHED"}}).tally(grouping{byLocalPort})
 	byPort.bounds = func(uint64) []bound { return []bound{{ports: []portRange{{40000, 40999}}}} }
 	root := totalsTree(t, 20006, 2, "1")
 	sockets := twelve(inetDiagMsg{Family: unix.AF_INET, State: 1, Inode: 7, LocalPort: 40001, RemotePort: 80})
@@ -152,7 +152,7 @@ func TestUDPIsNotListedWhereThereIsNone(t *testing.T) {
 			asked = append(asked, request.body[0])
 			return sends(nil)(request)
 		}
-		byBoth := (&Question{}).tally(grouping{byType, byStatus})
+		byBoth := (&question{}).tally(grouping{byType, byStatus})
 		diag := askingKernels(t, "udp", byBoth, each, each)
 		diag.types, diag.host.procfs, diag.host.source = []string{"udp", "udp6"}, procTree(t, test.files), test.source
 		countedBy(t, diag, byBoth)
@@ -163,7 +163,7 @@ func TestUDPIsNotListedWhereThereIsNone(t *testing.T) {
 }
 
 func TestKernelIsAskedWithoutWhatItRefuses(t *testing.T) {
-	asked := (&Question{}).tally(grouping{byType, byStatus})
+	asked := (&question{}).tally(grouping{byType, byStatus})
 	asked.fields |= fieldLocalPort
 	asked.bounds = func(uint64) []bound { return []bound{{ports: []portRange{{0, 65535}}}} }
 	want := map[string]int{

@@ -323,12 +323,12 @@ func controlGroups(t *testing.T, controller string) (folders []string) {
 		// See proc_pid_mountinfo(5): root and mount point, then behind a dash
 		// the type and the options.
 		left, right, _ := strings.Cut(strings.TrimSpace(mount), " - ")
-		place, options := strings.Fields(left), strings.Fields(right)
-		if len(place) < 5 || len(options) < 3 {
+		place, super := strings.Fields(left), strings.Fields(right)
+		if len(place) < 5 || len(super) < 3 {
 			continue
 		}
-		isFirst := options[0] == "cgroup" && has(options[2])
-		if !isFirst && options[0] != "cgroup2" {
+		isFirst := super[0] == "cgroup" && has(super[2])
+		if !isFirst && super[0] != "cgroup2" {
 			continue
 		}
 		for line := range strings.Lines(string(groups)) {

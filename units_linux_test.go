@@ -117,7 +117,7 @@ func TestUnitsAreAskedOfKernelsThatTellThem(t *testing.T) {
 		{"an id that is cut off", "/", [][]byte{append(listening.message(), 12, 0, inetDiagCgroupID, 0, 1)}, fieldUnitIfKnown, "", errCutOff},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			asked := (&Question{}).tally(grouping{byUnit})
+			asked := (&question{}).tally(grouping{byUnit})
 			asked.fields = test.fields
 			diag := askingKernels(t, "tcp", asked, sends(test.messages))
 			diag.host.units = &units{root: test.root, names: map[uint64]string{noID: nothing, 7: "web.service"}}
