@@ -77,7 +77,7 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (li
 			most = held.blame(v.figure != nil && v.figure.isNameOnly)
 		}
 		for _, line := range []struct{ title, text string }{
-			{"held by", held.text()}, {"peers", peersText(found.counts[3*i+1])}, {"idle", idleText(found.counts[3*i+2])},
+			{"held by", held.text(v.figure != nil)}, {"peers", peersText(found.counts[3*i+1])}, {"idle", idleText(found.counts[3*i+2])},
 		} {
 			if line.text != "" {
 				lines = append(lines, v.text+" "+line.title+": "+line.text)

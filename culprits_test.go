@@ -84,7 +84,7 @@ func TestCulpritsOfTheWorstGroups(t *testing.T) {
 		{
 			"the total", "-c total=0",
 			[]string{
-				"total held by: ? (1000) 14; ? (33) 6; ? (101) 2",
+				"total held by: ? (1000) 14; ? (33) 6; no process 4; ? (101) 2",
 				"total peers: to 10.0.0.5:5432 9, from 10.0.0.9 at :8080 8, to [fd00::1]:443 3, from 10.0.0.9 at :443 2, to 10.0.0.53:53 1",
 			},
 		},

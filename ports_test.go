@@ -194,7 +194,7 @@ func TestHoldersOfTheEphemeralPorts(t *testing.T) {
 	))
 	output, code := replyOf(t, withLimits(t, "ephemeral=40,1000", "ephemeral=60"), from, local)
 	_, text, _ := strings.Cut(textOf(output), "udp NONE: 1, ")
-	want := "ephemeral ports held by: java (root) 2; proxy (root) 2\nephemeral ports peers: to 10.0.0.5:80 3\nephemeral ports idle: longest 1m, median 30s, 1 within the last minute"
+	want := "ephemeral ports held by: java (root) 2; proxy (root) 2; no process 1\nephemeral ports peers: to 10.0.0.5:80 3\nephemeral ports idle: longest 1m, median 30s, 1 within the last minute"
 	if text != "ephemeral ports: 50% of 10 to 10.0.0.5:80 [WARNING] (java 2)" || linesOf(output) != want || code != 1 {
 		t.Errorf("got  %d %s\nwant %s", code, output, want)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -100,11 +101,15 @@ func (all suspects) blame(isNameOnly bool) string {
 	return fmt.Sprintf(" (%s %d)", names[0], sockets[names[0]])
 }
 
-// text lists the programs with most sockets.
-func (all suspects) text() string {
+// text lists the programs with most sockets, and with tellNone how many no process
+// holds, such as those in TIME_WAIT.
+func (all suspects) text(tellNone bool) string {
 	sockets := map[string]int{}
 	for p, s := range all.shares {
 		name := p.name()
+		if tellNone && p.process == nothing {
+			name = cmp.Or(name, "no process")
+		}
 		if name == "" {
 			continue
 		}
