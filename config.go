@@ -67,7 +67,7 @@ func parseArguments(line []string) (*options, error) {
 	case c.Help || c.Version:
 		return c, nil
 	case flags.NArg() > 0:
-		return nil, argumentError(flags.Arg(0))
+		return nil, argumentError(flags)
 	}
 	p := argumentParser{c, flags, flags.Changed("test")}
 	for _, step := range []struct {
@@ -155,7 +155,7 @@ func (p argumentParser) grouping() error {
 		d := findDimension(item)
 		switch {
 		case d == nil:
-			return fmt.Errorf("unknown dimension %s: use %s", quote(item), grouping(dimensions).names(", "))
+			return errUnknownDimension(item)
 		case p.Levels.by.has(d):
 			return fmt.Errorf("the dimension %s is given twice", quote(item))
 		case (d == byNetns || d == byUnit) && !p.onLiveLinux() && !p.isRecording:
@@ -325,7 +325,8 @@ func (p argumentParser) thresholds(flag string, level *thresholds) (err error) {
 	})
 	for _, name := range limitNames() {
 		if t, isSet := (*level)[name]; err == nil && isSet && (t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1)) {
-			err = fmt.Errorf("%s is a percentage: use a range within 0 to 100", name)
+			sockets := map[string]string{limitTimeWait.name: ", or time_wait=RANGE for the number of sockets"}
+			err = fmt.Errorf("%s is a percentage: use a range within 0 to 100%s", name, sockets[name])
 		}
 	}
 	return err

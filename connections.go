@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,12 +40,25 @@ var otherSpellings = map[string]string{
 // canonicalStatus returns the canonical name for any spelling of a status, and
 // whether it is a known one. An unknown one comes back in upper case.
 func canonicalStatus(spelling string) (name string, known bool) {
-	name = strings.ReplaceAll(strings.ReplaceAll(strings.ToUpper(spelling), "-", "_"), " ", "_")
-	if canonical, found := otherSpellings[name]; found {
-		name = canonical
+	name = strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToUpper(spelling))
+	if canonical, known := allSpellings[name]; known {
+		return canonical, true
 	}
-	return name, slices.Contains(statuses, name)
+	return name, false
 }
+
+// allSpellings maps every spelling to the canonical name, also without
+// underscores: PowerShell writes SynReceived.
+var allSpellings = func() map[string]string {
+	all := maps.Clone(otherSpellings)
+	for _, status := range statuses {
+		all[status] = status
+	}
+	for spelling, canonical := range maps.Clone(all) {
+		all[strings.ReplaceAll(spelling, "_", "")] = canonical
+	}
+	return all
+}()
 
 // readStatus returns the status of a socket of the type, from the spelling of a
 // tool or of a recording.

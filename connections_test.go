@@ -226,13 +226,13 @@ func TestListenersAreLearnedFirst(t *testing.T) {
 func TestSpellingsOfAStatusAreOne(t *testing.T) {
 	for spelling, want := range map[string]string{
 		"close-wait": "CLOSE_WAIT", "Close Wait": "CLOSE_WAIT", "CLOSED": "CLOSE", "fin_wait_1": "FIN_WAIT1", "fin-wait 2": "FIN_WAIT2", "FIN WAIT 2": "FIN_WAIT2",
-		"syn_rcvd": "SYN_RECV", "SYN RECEIVED": "SYN_RECV", "estab": "ESTABLISHED", "LISTENING": "LISTEN", "delete": "DELETE_TCB", "none": "NONE",
+		"syn_rcvd": "SYN_RECV", "SYN RECEIVED": "SYN_RECV", "estab": "ESTABLISHED", "LISTENING": "LISTEN", "CloseWait": "CLOSE_WAIT", "SynReceived": "SYN_RECV", "finwait1": "FIN_WAIT1", "delete": "DELETE_TCB", "none": "NONE",
 	} {
 		if got, known := canonicalStatus(spelling); got != want || !known {
 			t.Errorf("%s: got %s, %t", spelling, got, known)
 		}
 	}
-	for spelling, want := range map[string]string{"new state": "NEW_STATE", "": "", "CLOSEWAIT": "CLOSEWAIT"} {
+	for spelling, want := range map[string]string{"new state": "NEW_STATE", "": "", "CLOSE_WAI": "CLOSE_WAI"} {
 		if got, known := canonicalStatus(spelling); got != want || known {
 			t.Errorf("%s: got %s, %t", spelling, got, known)
 		}

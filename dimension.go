@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -31,7 +33,7 @@ var (
 		text: func(s *socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
 	byStatus = &dimension{name: "status",
 		text: func(s *socket) *string { return &s.Status }, parse: canonicalStatus}
-	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, here and below",
+	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, as in every filter",
 		text: func(s *socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
 	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
 		text: func(s *socket) *string { return &s.User }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
@@ -43,7 +45,7 @@ var (
 		text: remoteAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(remoteAddress), isRemote: true}
 	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
 		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
-	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` or container; Linux",
+	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` (nginx.service) or container; Linux",
 		text: func(s *socket) *string { return &s.Unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
 	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in, out, or listen",
 		text: func(s *socket) *string { return &s.Direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
@@ -108,6 +110,15 @@ func findDimension(name string) *dimension {
 		}
 	}
 	return nil
+}
+
+// errUnknownDimension says what would be a dimension.
+func errUnknownDimension(typed string) error {
+	all := grouping(dimensions)
+	if near := findDimension(cmp.Or(otherNames[typed], nearest(typed, strings.Split(all.names(","), ",")))); near != nil {
+		return fmt.Errorf("unknown dimension %s: did you mean %s?", quote(typed), near.name)
+	}
+	return fmt.Errorf("unknown dimension %s: use %s", quote(typed), all.names(", "))
 }
 
 // grouping is the list of dimensions that the name of a group is made of.

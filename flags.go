@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 )
@@ -39,7 +41,7 @@ func newFlags(c *options) *pflag.FlagSet {
 	flags.StringArrayP("warning", "w", nil, "WARNING where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArrayP("critical", "c", nil, "CRITICAL where a count is outside the range: `[GROUP=]RANGE`")
 	flags.StringArray("by", nil, "Group by this `DIMENSION` (default type,status): "+grouping(dimensions).names(", "))
-	flags.Int64("top", 10, "Print at most `N` groups where they are not only by type and status; 0 prints all")
+	flags.Int64("top", 10, "Print at most `N` groups, 0 for all; those by type and status are always printed")
 	for _, d := range dimensions {
 		if d.item != nil {
 			flags.StringArray(d.name, nil, d.help)
@@ -74,9 +76,9 @@ below 0 and above 10, 10: below 10, ~:10 above 10, 10:20 outside of 10 to 20,
 both (tcp_close_wait=10) or the sum of all groups (total=20000). The most
 specific range applies, and one for a status holds for each type by itself.
 On Linux limits=80 is a percentage of everything at which connections fail:
-ephemeral ports, the backlog of listeners, conntrack, orphans, TCP memory, open
-files. Each can be named alone (ephemeral=90), timewait only by name. Separate
-the items of a list by commas, or repeat the flag.
+ephemeral ports (ephemeral), the queues of listeners (backlog), conntrack, orphans,
+TCP memory (memory) and open files (files). Each can be named alone: ephemeral=90.
+Separate the items of a list by commas, or repeat the flag.
 
 Examples:
   check_network_connections
@@ -113,16 +115,36 @@ var otherNames = map[string]string{
 
 // suggestion returns what an unknown flag may have been meant to be.
 func suggestion(typed string) string {
-	best, distance := otherNames[typed], 3 // fewer letters than this may be wrong
+	var names, begun []string
 	newFlags(&options{}).VisitAll(func(flag *pflag.Flag) {
-		if d := editDistance(typed, flag.Name); best == "" && d < min(distance, len(flag.Name)) {
-			best = flag.Name
+		names = append(names, flag.Name)
+		if strings.HasPrefix(flag.Name, typed) {
+			begun = append(begun, "--"+flag.Name)
 		}
 	})
-	if best == "" {
-		return ": see --help"
+	if len(begun) > 1 {
+		return ": it may be " + strings.Join(begun, " or ")
 	}
-	return ": did you mean --" + best + "?"
+	if best := cmp.Or(otherNames[typed], nearest(typed, names)); best != "" {
+		return ": did you mean --" + best + "?"
+	}
+	return ": see --help"
+}
+
+// nearest returns the name that has been mistyped, in any case, "" where there is
+// none like it.
+func nearest(typed string, names []string) (best string) {
+	fewest := min(3, len(typed)/2+1) // wrong letters are too many
+	for _, name := range names {
+		if strings.EqualFold(typed, name) {
+			return ""
+		}
+		isAlike := typed != "" && strings.EqualFold(typed[:1], name[:1])
+		if wrong := editDistance(strings.ToLower(typed), strings.ToLower(name)); isAlike && wrong < fewest {
+			best, fewest = name, wrong
+		}
+	}
+	return best
 }
 
 // editDistance returns how many letters must be changed, added or left out to
@@ -148,12 +170,22 @@ func editDistance(from, to string) int {
 	return costs[len(to)]
 }
 
-// argumentError says what an argument that belongs to no flag may be.
-func argumentError(argument string) error {
-	if strings.Contains(argument, "=") {
-		return fmt.Errorf("unexpected argument %s: write lists without a blank after the comma", quote(argument))
-	}
-	return fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(argument))
+// argumentError says what an argument that belongs to no flag may be: what is left
+// over where a flag has no value, or a list a blank.
+func argumentError(flags *pflag.FlagSet) error {
+	argument := flags.Arg(0)
+	err := fmt.Errorf("unexpected argument %s: every argument belongs to a flag, see --help", quote(argument))
+	flags.Visit(func(flag *pflag.Flag) {
+		values, _ := flags.GetStringArray(flag.Name)
+		for _, value := range values {
+			if letter := strings.TrimLeft(value, "-"); letter != value && letter != "" && unicode.IsLetter(rune(letter[0])) {
+				err = fmt.Errorf("--%s needs a value: %s is the next flag", flag.Name, quote(value))
+			} else if strings.HasSuffix(value, ",") || strings.Contains(argument, "=") {
+				err = fmt.Errorf("unexpected argument %s: write lists without a blank after the comma", quote(argument))
+			}
+		}
+	})
+	return err
 }
 
 // flagError says what pflag found, without the names of Go functions and types.

@@ -220,7 +220,7 @@ func (l levels) addNamed(groups []group) []group {
 	}
 	indexes := map[string][]int{} // by every name that a threshold can use
 	for i := range groups {
-		for _, key := range slices.Compact([]string{groups[i].key, l.by.shortened(groups[i].key)}) {
+		for _, key := range append(l.by.otherKeys(groups[i].key), groups[i].key) {
 			label := folded(l.by.label(key))
 			indexes[label] = append(indexes[label], i)
 			indexes[label+mark(groups[i].key)] = append(indexes[label+mark(groups[i].key)], i)

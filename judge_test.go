@@ -83,10 +83,31 @@ func TestAbsentTypesAndStatusesAreJudged(t *testing.T) {
 	}
 }
 
+// A child that has inherited the sockets must not take them out of the group that
+// a threshold names.
+func TestThresholdOfAProgramHoldsForWhatItShares(t *testing.T) {
+	for _, test := range []struct {
+		arguments, sockets, text string
+		code                     int
+	}{
+		{"-w java=10", "70 tcp CLOSE_WAIT java+worker", "java+worker: 70 [WARNING]", 1},
+		{"-w worker=10", "70 tcp CLOSE_WAIT java+worker", "java+worker: 70 [WARNING]", 1},
+		{"-c java=1:", "1 tcp LISTEN java+worker", "java+worker: 1", 0},
+		{"-w java=10", "5 tcp CLOSE_WAIT java, 70 tcp CLOSE_WAIT java+worker", "java+worker: 70 [WARNING], java: 5", 1},
+		{"-w java=10,java+worker=100", "70 tcp CLOSE_WAIT java+worker", "java+worker: 70", 0},
+		{"-w javac=10", "70 tcp CLOSE_WAIT java+worker", "java+worker: 70, javac: 0", 0},
+	} {
+		output, code := replyTo(t, socketsOf(strings.Split(test.sockets, ", ")...), append(strings.Fields(test.arguments), "--by", "process", "--no-details", "--no-perfdata")...)
+		if textOf(output) != test.text || code != test.code {
+			t.Errorf("%s: got %d %s\nwant %d %s", test.arguments, code, output, test.code, test.text)
+		}
+	}
+}
+
 // Nothing found is OK with the flags of the check that this one replaces, and a
 // line says so where the range alerts on 0. With flags of ours it is judged.
 func TestNothingFoundIsOKOrJudged(t *testing.T) {
-	const note = "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero"
+	const note = "nothing was found, so nothing was judged: name the group (tcp_listen=1:) or use --zero"
 	const nothingFound = `No connections of type "all" in status `
 	for _, test := range []struct {
 		arguments, text, lines string
@@ -96,7 +117,7 @@ func TestNothingFoundIsOKOrJudged(t *testing.T) {
 		{"-w 10 -c 20", nothingFound + `"all" found.`, "", 0},
 		{"-c 1:", nothingFound + `"all" found.`, note, 0},
 		{"-w @0", nothingFound + `"all" found.`, note, 0},
-		{"-c 1: --conn-status listen", nothingFound + `"listen" found.`, note, 0},
+		{"-c 1: --conn-status last_ack", nothingFound + `"last_ack" found.`, strings.Replace(note, "tcp_listen", "last_ack", 1), 0},
 		{"-c 1: --always-ok", nothingFound + `"all" found. (always ok)`, note, 0},
 		{"-c 1: --conn-status listen --local-port 443", nothingFound + `"listen" with --local-port 443 found. [CRITICAL]`, "", 2},
 		{"-w 1: --local-port 443", nothingFound + `"all" with --local-port 443 found. [WARNING]`, "", 1},

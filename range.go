@@ -57,6 +57,9 @@ func parseRange(text string) (check.Threshold, error) {
 			return refuse(err.Error())
 		}
 	}
+	if !hasStart && threshold.Upper < 0 {
+		return refuse("without a start it begins at 0, and a range below that is " + quote("~:"+end))
+	}
 	if threshold.Lower > threshold.Upper {
 		return refuse(fmt.Sprintf("the start %s is above the end %s",
 			check.FormatFloat(threshold.Lower), check.FormatFloat(threshold.Upper)))
@@ -64,12 +67,23 @@ func parseRange(text string) (check.Threshold, error) {
 	return threshold, nil
 }
 
+func isDigits(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
+
 // parseNumber reads a decimal number. It takes less than strconv.ParseFloat,
 // for which also "inf", "nan" and hexadecimal numbers are numbers.
 func parseNumber(text string) (float64, error) {
 	number, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsInf(number, 0) || strings.Trim(text, "0123456789+-.eE") != "" {
-		return 0, fmt.Errorf("%s is not a number", quote(text))
+		hint := ""
+		switch first, last, _ := strings.Cut(text, "-"); {
+		case strings.HasSuffix(text, "%"):
+			hint = ": only limits are percentages"
+		case isDigits(first) && isDigits(last):
+			hint = ": a range is " + first + ":" + last
+		case isDigits(strings.TrimLeft(text, "<>= ")):
+			hint = ": above 50 is 50, below 50 is 50:"
+		}
+		return 0, fmt.Errorf("%s is not a number%s", quote(text), hint)
 	}
 	return number, nil
 }

@@ -40,8 +40,18 @@ var (
 var limitRows = []limitRow{limitEphemeral, limitBacklog, limitConntrack, limitOrphans, limitMemory, limitTimeWait, limitFiles}
 
 // isLimit tells whether thresholds name a limit by it, or all of them.
-func isLimit(name string) bool {
-	return name == allLimits || slices.ContainsFunc(limitRows, func(kind limitRow) bool { return kind.name == name })
+func isLimit(name string) bool { return slices.Contains(limitNames(), name) }
+
+// limitNamed returns the name of the limit that is typed, or the folded name where
+// it is none: the label of its performance data will do.
+func limitNamed(typed string) string {
+	name := folded(typed)
+	for _, kind := range limitRows {
+		if name == kind.label {
+			return kind.name
+		}
+	}
+	return name
 }
 
 // limitNames returns what thresholds can name.

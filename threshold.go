@@ -41,8 +41,11 @@ func parseThresholds(lists []string, by grouping, check func(groupName) (groupNa
 		if bare := strings.TrimRight(name, "<>"); bare != name {
 			return nil, fmt.Errorf("%s is no threshold: a range for a group is GROUP=RANGE, as in %s=%s", quote(item), asTyped(strings.ToLower(bare)), asTyped(text))
 		}
-		if isLimit(strings.ToLower(name)) {
+		if isLimit(limitNamed(name)) {
 			text = strings.ReplaceAll(text, "%", "")
+		}
+		if !isNamed && len(level) > 0 && len(text) > 1 && strings.Trim(text, "0") == "" {
+			return nil, fmt.Errorf("%s is what a comma has cut off: write numbers without one, as in 20000", quote(text))
 		}
 		threshold, err := parseRange(text)
 		var target groupName
@@ -94,8 +97,8 @@ func cutLast(text, separator string) (before, after string, found bool) {
 // will do; other groups are named in full.
 func (g grouping) parseGroup(name string) (groupName, error) {
 	found := groupName{text: quote(printable(name))}
-	if lower := strings.ToLower(name); lower == totalGroup || isLimit(lower) {
-		found.key = lower
+	if fixed := limitNamed(name); fixed == totalGroup || isLimit(fixed) {
+		found.key = fixed
 		return found, nil
 	}
 	typed := name
@@ -108,13 +111,16 @@ func (g grouping) parseGroup(name string) (groupName, error) {
 	part, isPart := g.parsePart(typed)
 	switch {
 	case g.isPlain() && !ok && !isPart:
+		if near := nearest(typed, slices.Concat(statuses, socketTypes, limitNames())); near != "" {
+			return groupName{}, fmt.Errorf("unknown group %s: did you mean %s?", quote(name), strings.ToLower(near))
+		}
 		return groupName{}, fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
 	case g.isPlain() && !ok:
 		key = part
 	case name == "":
 		return groupName{}, errors.New("the name of a group is empty")
 	case !g.isPlain() && (!ok || isPart && g.freeNames() > 0):
-		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, with a value for each%s", quote(name), g.names(","), g.advice(part))
+		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, as %s%s", quote(name), g.names(","), strings.ToUpper(g.names("_")), g.advice(part))
 	}
 	found.key = key
 	return found, nil
@@ -199,8 +205,8 @@ func (t thresholds) of(by grouping, key, ending string) *check.Threshold {
 func (t thresholds) namesOf(by grouping, key, ending string) []string {
 	label := folded(by.label(key))
 	names := []string{label + ending, label}
-	if short := by.shortened(key); short != key {
-		names = append(names, folded(by.label(short)))
+	for _, other := range by.otherKeys(key) {
+		names = append(names, folded(by.label(other)))
 	}
 	if by.isPlain() {
 		for _, d := range []*dimension{byStatus, byType} {
@@ -212,7 +218,18 @@ func (t thresholds) namesOf(by grouping, key, ending string) []string {
 	return names
 }
 
-// shortened returns the key with the short name of a process.
-func (g grouping) shortened(key string) string {
-	return g.with(key, byProcess, func(name string) string { return shortName(thisSystem, name) })
+// otherKeys returns the keys by which thresholds can name the group besides its own:
+// with the short name of a process, and with each of several that hold its sockets.
+func (g grouping) otherKeys(key string) (others []string) {
+	process := g.value(key, byProcess)
+	names := []string{shortName(thisSystem, process)}
+	if each := strings.Split(process, "+"); !slices.Contains(each, "") { // as in c++
+		names = append(names, each...)
+	}
+	for _, name := range names {
+		if name != process {
+			others = append(others, g.with(key, byProcess, func(string) string { return name }))
+		}
+	}
+	return others
 }

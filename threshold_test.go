@@ -33,6 +33,10 @@ func TestMostSpecificRangeApplies(t *testing.T) {
 		{"process", "1,very-long-proc=2", "tcp LISTEN very-long-process", "1"},
 		{"process,status", "1,JAVA_fin_wait1=2,java_FIN_WAIT_2=3", "tcp FIN_WAIT2 java", "3"},
 		{"process", "1,ja va=2", "tcp LISTEN ja_va", "2"},
+		{"process", "1,java=2,javac=3", "tcp LISTEN java+web", "2"}, // one of several holders
+		{"process", "1,web=2,java+web=3", "tcp LISTEN java+web", "3"},
+		{"process,status", "1,web_listen=2", "tcp LISTEN java+web", "2"},
+		{"process", "1,c=2", "tcp LISTEN c++", "1"},
 		{"remote-address,remote-port", "1,-=2", "tcp LISTEN", "2"},
 	} {
 		config, err := parseArguments([]string{"--by", test.by, "-w", test.thresholds})

@@ -43,6 +43,9 @@ func parseNames(lists []string, what string, choices []string, canonical func(st
 		case strings.EqualFold(item, "all"):
 			isAll = true
 		case !known:
+			if near := nearest(text, choices); near != "" {
+				return nil, nil, fmt.Errorf("unknown %s %s: did you mean %s?", what, quote(item), strings.ToLower(near))
+			}
 			return nil, nil, fmt.Errorf("unknown %s %s: use all, %s", what, quote(item), strings.ToLower(strings.Join(choices, ", ")))
 		case isExcluded:
 			excluded = append(excluded, name)

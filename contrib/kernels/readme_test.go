@@ -26,7 +26,7 @@ func sentence() string {
 		versions[i] = fmt.Sprintf("%s (%s)", version, strings.Join(processors[version], ", "))
 	}
 	last := len(versions) - 1
-	return "The tests of all that depends on the kernel are run on Debian's Linux " +
+	return "Everything that depends on the kernel is tested on Debian's Linux " +
 		strings.Join(versions[:last], ", ") + " and " + versions[last] + "."
 }
 
