@@ -10,7 +10,7 @@ import (
 // The names of the commands, as they are printed.
 const (
 	plain           = "check_network_connections"
-	recommended     = plain + " with the recommended thresholds"
+	recommended     = plain + " with thresholds"
 	closeWait       = plain + " --conn-status=close_wait"
 	byLocalPort     = plain + " --by local-port"
 	byPeerAddress   = plain + " --by remote-address"

@@ -18,7 +18,7 @@ func (r *results) print(output io.Writer) {
 	fmt.Fprintln(output, hardware())
 	fmt.Fprintf(output, "Medians of whole processes; the smallest one, true, shows as %s, %s of CPU time and %s.\n",
 		formatTime(wallTime(r.empty)), formatTime(cpuTime(r.empty)), formatMemory(peakMemory(r.empty)))
-	fmt.Fprintf(output, "A multiple is that of the first row with the same sockets. The recommended thresholds are, so that nothing\nviolates them, `%s`.\n\n", thresholds)
+	fmt.Fprintf(output, "A multiple is that of the first row with the same sockets. The thresholds are, so that nothing\nviolates them, `%s`.\n\n", thresholds)
 	fmt.Fprintln(output, "| sockets | command | time | multiple | CPU time | multiple | peak memory | multiple | runs |")
 	fmt.Fprintln(output, "|---|---|---:|---:|---:|---:|---:|---:|---:|")
 	for _, l := range r.loads {

@@ -47,8 +47,8 @@ func TestVerdicts(t *testing.T) {
 		"| 100,000 established: peak memory against before, `check_network_connections --conn-status=close_wait` | at most 1.10 | 1.33 | no |",
 		"| 100,000 established: time of `--by process` with a violation against that without and a plain call together | at most 1.20 | 1.20 | no |",
 		"| 500,000 established: `--local-port 443`, no match, against ss | at least 1.30 | 1.30 | yes |",
-		"| 100,000 half outgoing: time of the recommended call against the plain one before | at most 1.50 | 1.50 | yes |",
-		"| 100,000 half outgoing: peak memory, `check_network_connections with the recommended thresholds` | at most 12.0 MiB | 13.0 MiB | no |",
+		"| 100,000 half outgoing: time of the call with thresholds against the plain one before | at most 1.50 | 1.50 | yes |",
+		"| 100,000 half outgoing: peak memory, `check_network_connections with thresholds` | at most 12.0 MiB | 13.0 MiB | no |",
 	} {
 		if !strings.Contains(output.String(), row+"\n") {
 			t.Errorf("%s is missing", row)
@@ -79,7 +79,7 @@ func TestVerdictsWithoutABaseline(t *testing.T) {
 	var output bytes.Buffer
 	verdicts := r.judge()
 	printVerdicts(&output, verdicts)
-	const row = "| 100,000 half outgoing: time of the recommended call against the plain one before | at most 1.50 | needs --baseline |  |\n"
+	const row = "| 100,000 half outgoing: time of the call with thresholds against the plain one before | at most 1.50 | needs --baseline |  |\n"
 	if !strings.Contains(output.String(), row) {
 		t.Errorf("%s is missing in\n%s", row, &output)
 	}
