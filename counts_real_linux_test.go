@@ -77,8 +77,12 @@ func TestEverySocketOfTheKernelIsCountedOnce(t *testing.T) {
 	})
 	t.Run("as ss", func(t *testing.T) {
 		e2e.Need(t, "iproute2", "ss")
+		var fewer []string // newer versions list sockets that only have a port, too
+		if strings.Contains(e2e.Run(t, "ss", "--help"), "bound-inactive") {
+			fewer = []string{"exclude", "bound-inactive"}
+		}
 		for proto, flags := range map[string]string{"tcp": "-4tanH", "tcp6": "-6tanH", "udp": "-4uanH", "udp6": "-6uanH"} {
-			want := strings.Count(e2e.Run(t, "ss", flags), "\n")
+			want := strings.Count(e2e.Run(t, "ss", append([]string{flags}, fewer...)...), "\n")
 			output, _ := runBy(t, 0, plugin, "--conn-type", proto)
 			got := 0
 			for _, number := range rowsIn(t, output) {

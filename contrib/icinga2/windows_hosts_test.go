@@ -29,7 +29,7 @@ func TestWindowsHostsGetTheirOwnServiceAndCommand(t *testing.T) {
 	for name, system := range map[string]string{"web": "Windows", "db": "Linux", "switch": "IOS"} {
 		hosts += "object Host \"" + name + "\" {\n\tzone = ZoneName\n\tcheck_command = \"dummy\"\n\tvars.os = \"" + system + "\"\n\tvars.agent_endpoint = NodeName\n}\n"
 	}
-	icinga.Start(fmt.Sprintf("const PluginDir = %q\n", icinga.Path("plugins")) + plugins(icinga.Path("plugins")) + commandFile + windowsCommandFile + fmt.Sprintf("include %q\n", again) + everySecond(servicesFile) + everySecond(windowsServicesFile) + hosts)
+	icinga.Start(plugins(icinga.Path("plugins")) + commandFile + windowsCommandFile + fmt.Sprintf("include %q\n", again) + everySecond(servicesFile) + everySecond(windowsServicesFile) + hosts)
 
 	results := icinga.Services(2)
 	for host, want := range map[string]string{
