@@ -261,15 +261,24 @@ func TestBucketsForTimeWaitThatAreMadeFew(t *testing.T) {
 		e2e.Skip(t, "the kernel has one table for all network namespaces (before Linux 6.0): "+err.Error())
 	}
 	_, address := startHelper(t, helper("server", "web", "127.0.0.1:0", "polite"))
-	for _, more := range []int{10, 50} { // the kernel closes those early for which there is no bucket
-		startHelper(t, helper("client", "visitor", address, fmt.Sprint(more), "close"))
-		var rows map[e2e.Group]int
+	// connect makes connections, closes them, and returns how many the kernel keeps: it
+	// closes those early for which there is no bucket, and now and then another one.
+	connect := func(connections int) (kept int) {
+		startHelper(t, helper("client", "visitor", address, fmt.Sprint(connections), "close"))
 		e2e.WaitFor(t, time.Minute, "every connection to be closed", func() bool {
-			rows = e2e.NetworkRows(t)
-			return len(rows) == 2 && rows[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}] >= min(more, 40)
+			rows := e2e.NetworkRows(t)
+			kept = rows[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}]
+			return len(rows) == 2 && kept > 0 // beside the listener
 		})
-		// It may have one more than it is allowed: two processors look for room at the same time.
-		used := min(rows[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}], 40)
+		return kept
+	}
+	for _, isFull := range []bool{false, true} {
+		kept := connect(10)
+		for isFull && kept < 40 {
+			kept = connect(10)
+		}
+		// There may be one more than allowed: two processors look for room at the same time.
+		used := min(kept, 40)
 		want := fmt.Sprintf("TIME WAIT buckets: %d%% of 40", used*100/40)
 		for _, arguments := range []string{"-w timewait=100", "-w timewait=100,limits=100"} {
 			output, _ := runBy(t, nobody, plugin, append(strings.Fields(arguments), "--conn-type", "udp", "--no-perfdata")...)
