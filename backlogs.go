@@ -46,13 +46,14 @@ func (backlogs) tally() *tally {
 // queueAddress returns the address of the listener that the socket is, or whose
 // queue it is in.
 func queueAddress(s *socket) string {
+	isAny := s.Direction == directionIn && s.Listener == "" || isAnyAddress(s.Laddr.IP)
 	switch {
-	case s.Direction != directionIn || s.Listener != "":
-		return s.Laddr.IP
-	case s.Proto == "tcp6":
+	case isAny && s.Proto == "tcp6": // ::ffff:0.0.0.0 as well
 		return "::"
+	case isAny:
+		return "0.0.0.0"
 	}
-	return "0.0.0.0"
+	return s.Laddr.IP
 }
 
 // queue is one of the queues of a listener.

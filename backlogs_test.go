@@ -30,6 +30,10 @@ func TestFullestQueueOfTheListeners(t *testing.T) {
 			"half-open connections: 30% of 10 at [::]:443", "30",
 		},
 		{
+			"half-open ones of a listener on any IPv4-mapped address", 0, []string{"tcp6 LISTEN web - 0.0.0.0:8443 - backlog=9", "3 tcp6 SYN_RECV - - 127.0.0.1:8443 127.0.0.1:50000"},
+			"half-open connections: 30% of 10 at [::]:8443", "30",
+		},
+		{
 			"half-open ones of an address", 0, []string{"tcp LISTEN web - 10.0.0.1:80 - backlog=9", "tcp LISTEN web - 10.0.0.2:80 - backlog=9", "3 tcp SYN_RECV - - 10.0.0.2:80 10.0.0.9:50000"},
 			"half-open connections: 30% of 10 at 10.0.0.2:80", "30",
 		},

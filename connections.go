@@ -197,13 +197,49 @@ const (
 )
 
 // listeners are the sockets that listen.
-type listeners map[listener]owner
+type listeners map[listener]waitingRoom
 
 type listener struct {
 	socketType string // a connection has the type of its listener
-	address    string // "" for any
+	address    string // "" for any, hidden where that is not told
 	port       uint32
 }
+
+// waitingRoom is who listens at the same place (SO_REUSEPORT, SO_BINDTODEVICE).
+type waitingRoom struct {
+	all     owner // who may have a half-open connection
+	waiting owner // who may have one that nobody has accepted
+	queue   uint32
+}
+
+// add adds one more that listens. Connections wait only where the queue is not empty.
+func (w waitingRoom) add(s *socket) waitingRoom {
+	w.all = w.all.or(s.owner)
+	switch isEmpty := s.Queue == 0; {
+	case w.queue == 0 && !isEmpty:
+		w.waiting = s.owner
+	case w.queue == 0 == isEmpty:
+		w.waiting = w.waiting.or(s.owner)
+	}
+	w.queue = max(w.queue, s.Queue)
+	return w
+}
+
+// or returns the owner of what is one's or the other's.
+func (o owner) or(other owner) owner {
+	if o.Process != other.Process {
+		o.Process, o.Holders = hidden, nil
+	}
+	if o.User != other.User {
+		o.User = hidden
+	}
+	if o.Unit != other.Unit {
+		o.Unit = hidden
+	}
+	return o
+}
+
+func isAnyAddress(text string) bool { return text == "0.0.0.0" || text == "::" || text == "*" }
 
 // orient tells the direction of a socket. Those that listen must come first. A
 // connection that no process holds and that is no orphan waits to be accepted:
@@ -212,27 +248,42 @@ func (l listeners) orient(s *socket, isHeld bool) {
 	s.Listener, s.isWaiting = "", false
 	anywhere := listener{s.Proto, "", s.Laddr.Port}
 	here := listener{s.Proto, s.Laddr.IP, s.Laddr.Port}
+	untold := listener{socketType: s.Proto, address: hidden}
+	isUntold := s.Laddr.IP == hidden || s.Laddr.Port >= portHidden
 	switch {
 	case s.Status == "LISTEN":
 		s.Direction = directionListen
-		if isAny := s.Laddr.IP == "0.0.0.0" || s.Laddr.IP == "::" || s.Laddr.IP == "*"; isAny {
+		if isUntold {
+			here = untold
+		} else if isAnyAddress(s.Laddr.IP) {
 			here = anywhere
 		}
-		if _, isThere := l[here]; !isThere {
-			l[here] = s.owner
+		if others, isThere := l[here]; isThere {
+			l[here] = others.add(s)
+		} else {
+			l[here] = waitingRoom{s.owner, s.owner, s.Queue}
 		}
 		return
 	case isUDP(s.Proto) && s.Raddr.Port == 0:
 		s.Direction = nothing
 		return
+	case isUntold:
+		s.Direction = hidden
+		return
 	}
 	s.Direction = directionOut
+	if _, isThere := l[untold]; isThere {
+		s.Direction = hidden
+	}
 	for _, each := range []listener{here, anywhere} {
 		if with, isThere := l[each]; isThere {
 			s.Direction, s.Listener = directionIn, each.address
 			s.isWaiting = !isHeld && (s.Status == "ESTABLISHED" || s.Status == "CLOSE_WAIT" || s.Status == "SYN_RECV")
-			if s.isWaiting {
-				s.owner = with
+			switch {
+			case s.isWaiting && s.Status == "SYN_RECV":
+				s.owner = with.all
+			case s.isWaiting:
+				s.owner = with.waiting
 			}
 			return
 		}

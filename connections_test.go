@@ -172,6 +172,9 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 	listening := listeners{}
 	for _, each := range socketsOf(
 		"tcp LISTEN web - 0.0.0.0:80", "tcp6 LISTEN web - [::]:443", "tcp LISTEN sshd - 10.0.0.1:22", "tcp LISTEN web - [*]:8080", "tcp LISTEN old - 0.0.0.0:22", "tcp LISTEN second - 10.0.0.1:22",
+		"tcp LISTEN calm - 10.0.0.1:81", "tcp LISTEN hung - 10.0.0.1:81 - queue=7", "tcp LISTEN calm - 10.0.0.1:81", // SO_REUSEPORT
+		"tcp LISTEN hung - 10.0.0.1:82 - queue=7", "tcp LISTEN slow - 10.0.0.1:82 - queue=1",
+		"tcp LISTEN web[7] - 10.0.0.1:83", "tcp LISTEN web[8] - 10.0.0.1:83",
 		"tcp ESTABLISHED web - 10.0.0.1:9000 10.0.0.5:80", "udp NONE dns - 0.0.0.0:53",
 	) {
 		listening.orient(each, true)
@@ -189,6 +192,7 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		{"tcp CLOSE web", "out", ""},
 		{"udp NONE dns - 10.0.0.1:53 10.0.0.9:50000", "out", ""},
 		{"udp NONE dns - 0.0.0.0:53", "-", ""},
+		{"tcp ESTABLISHED web - ? 10.0.0.9:50000", "?", ""},
 	} {
 		s := socketOf(test.line)
 		if listening.orient(s, true); s.Direction != test.direction || s.Listener != test.listener || s.isWaiting {
@@ -200,7 +204,11 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		isHeld        bool
 	}{
 		{"tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.9:50000", "web", false},
-		{"tcp CLOSE_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "sshd", false}, // the first one that listens there
+		{"tcp CLOSE_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "?", false}, // sshd's or second's
+		{"tcp CLOSE_WAIT - - 10.0.0.1:81 10.0.0.9:50000", "hung", false}, // only its queue has any
+		{"tcp SYN_RECV - - 10.0.0.1:81 10.0.0.9:50000", "?", false},
+		{"tcp ESTABLISHED - - 10.0.0.1:82 10.0.0.9:50000", "?", false},
+		{"tcp ESTABLISHED - - 10.0.0.1:83 10.0.0.9:50000", "web", false},
 		{"tcp SYN_RECV - - 10.0.0.2:22 10.0.0.9:50000", "old", false},
 		{"tcp FIN_WAIT2 - - 10.0.0.1:80 10.0.0.9:50000", "-", false}, // nobody will accept it
 		{"tcp TIME_WAIT - - 10.0.0.1:80 10.0.0.9:50000", "-", false},

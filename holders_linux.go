@@ -131,6 +131,7 @@ func (h *holders) name(pid int32) string {
 	name := string(bytes.TrimSuffix(content, []byte("\n")))
 	if len(name) >= maxComm {
 		program, _ := os.Readlink(h.path(pid, "exe"))
+		program = strings.TrimSuffix(program, " (deleted)") // by an upgrade of its package
 		if !isWhole(name, program) {
 			program = h.commandOf(pid)
 		}

@@ -150,7 +150,7 @@ func (l levels) judgeGroups(found *counts) []group {
 		g.verdict = judge(warning, critical, low, high)
 		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
 			none := l.judgeWithout(groups, i)
-			g.least, g.most = min(g.least, none), max(g.most, none)
+			g.least, g.most = min(g.least, none.least), max(g.most, none.most)
 		}
 	}
 	slices.SortFunc(groups, l.by.compare)
@@ -162,23 +162,28 @@ func (l levels) ranges(g group) (warning, critical *check.Threshold) {
 	return l.warning.of(l.by, g.key, g.mark), l.critical.of(l.by, g.key, g.mark)
 }
 
-// judgeWithout returns the state where there is no such group: a range for a part
-// of its name, or for all groups, may alert on that.
-func (l levels) judgeWithout(groups []group, i int) (state check.Status) {
-	isAlone := func(part string) bool {
+// judgeWithout returns the verdict where there is no such group: a range for a part
+// of its name, or for all groups, may alert on that. It does so for certain where
+// no other group can be there.
+func (l levels) judgeWithout(groups []group, i int) verdict {
+	isAlone := func(part string, isCertain bool) bool {
 		return !slices.ContainsFunc(groups, func(g group) bool {
-			return g.key != groups[i].key && (g.known > 0 || g.isNamed) && (part == "" || l.by.isPart(part, g.key))
+			isThere := g.known > 0 || g.isNamed || isCertain && g.hidden > 0
+			return g.key != groups[i].key && isThere && (part == "" || l.by.isPart(part, g.key))
 		})
 	}
-	if l.isJudgedEmpty && isAlone("") {
-		state = judge(l.warning.first(""), l.critical.first(""), 0, 0).least
-	}
-	for _, part := range l.parts {
-		if l.by.isPart(part, groups[i].key) && isAlone(part) {
-			state = max(state, l.judgePart(part).least)
+	state := func(isCertain bool) (worst check.Status) {
+		if l.isJudgedEmpty && isAlone("", isCertain) {
+			worst = judge(l.warning.first(""), l.critical.first(""), 0, 0).least
 		}
+		for _, part := range l.parts {
+			if l.by.isPart(part, groups[i].key) && isAlone(part, isCertain) {
+				worst = max(worst, l.judgePart(part).least)
+			}
+		}
+		return worst
 	}
-	return state
+	return verdict{state(true), state(false)}
 }
 
 // isPart tells whether the key has the values that a part of a name has.

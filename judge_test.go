@@ -210,6 +210,8 @@ func TestHiddenSocketsCanMakeTheVerdictUnknown(t *testing.T) {
 		{"--by status --process web -w 12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process web -w 5:", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process web -w 2", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 3 to 13 [WARNING]", 1},
+		{"--by status --process web -w 2:", "3 LISTEN ?, 1 CLOSE ?", unknown, 3}, // nothing, one of them, or both
+		{"--by status --process web -w 1:", "3 LISTEN ?, 1 CLOSE ?", unknown, 3},
 		{"--by status --process web -w total=13", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 3 to 13, total: 3 to 13", 0},
 		{"--by status --process web -w total=12", "3 LISTEN web, 10 LISTEN ?", unknown, 3},
 		{"--by status --process web -w total=2", "3 LISTEN web, 10 LISTEN ?", "LISTEN: 3 to 13, total: 3 to 13 [WARNING]", 1},

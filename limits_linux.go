@@ -64,7 +64,7 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 			continue
 		}
 		found, err := read()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && (!errors.Is(err, fs.ErrNotExist) || kind == limitFiles) { // which every host has
 			return fmt.Errorf("%s cannot be told: %w", kind.title, err)
 		}
 		found.limitRow = kind

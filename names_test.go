@@ -195,8 +195,9 @@ func TestMarksAreChecked(t *testing.T) {
 		{"a_b~12345678=5", "tcp LISTEN a:b", "a_b~08bd8540: 1, a_b~12345678: 0"},
 		{"a_b~0ab0bc73=0", "tcp LISTEN a=b", "a_b: 1 [WARNING]"},
 		{"a_b~0ab0bc73=5", "tcp LISTEN web", "web: 1, a_b~0ab0bc73: 0"},
-		{"web~12345678=0", "tcp LISTEN web~12345678", "web~12345678: 1 [WARNING]"},
-		{"web=0", "tcp LISTEN web~12345678", "web~12345678: 1, web: 0"},
+		{"web~12345678=0", "tcp LISTEN web~12345678", "web~12345678~5e542455: 1 [WARNING]"}, // nobody may choose a mark
+		{"web~12345678~5e542455=0", "tcp LISTEN web~12345678", "web~12345678~5e542455: 1 [WARNING]"},
+		{"web=0", "tcp LISTEN web~12345678", "web~12345678~5e542455: 1, web: 0"},
 	} {
 		output, _ := replyTo(t, socketsOf(test.sockets), "--by", "process", "-w", test.thresholds, "--no-details")
 		got := strings.Split(textOf(output), ", ")

@@ -18,6 +18,9 @@ func (f namespaceFinder) nameOf(space namespace) (string, error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return "", fmt.Errorf("the network namespace cannot be named: %w", err)
 	}
+	if f.hidesProcesses() { // the oldest one may be among them
+		clear(populations)
+	}
 	for id, p := range populations {
 		if p.inode == space.inode || space.isOwn() && id == f.ownID() {
 			return f.nameFor(p, given[space.inode]), nil

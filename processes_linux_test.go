@@ -52,7 +52,7 @@ func TestNamesOfProcesses(t *testing.T) {
 		{"short", "nginx\n", "/usr/sbin/other\x00", "/usr/sbin/nginx-debug", "nginx"},
 		{"cut, completed from the command line", short + "\n", "/opt/very-long-process\x00--flag\x00", "", "very-long-process"},
 		{"cut, completed from the program", short + "\n", "/opt/very-long-process-of-others\x00", "/opt/very-long-process", "very-long-process"},
-		{"cut, and the program was replaced", short + "\n", "", "/opt/very-long-process (deleted)", "very-long-process (deleted)"},
+		{"cut, and the program was replaced", short + "\n", "", "/opt/very-long-process (deleted)", "very-long-process"},
 		{"cut, without a path", short + "\n", "very-long-process\x00", "", "very-long-process"},
 		{"cut, and the command line says something else", short + "\n", "python3\x00very-long-process\x00", "", short},
 		{"cut, with nothing to complete it", short + "\n", "", "", short},

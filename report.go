@@ -77,7 +77,8 @@ func (g grouping) twice(groups []group) map[string]bool {
 	for _, one := range groups {
 		label := g.label(one.key)
 		_, isThere := seen[label]
-		seen[label] = isThere
+		_, ending := cutMark(label)
+		seen[label] = isThere || ending != "" // nobody may choose a mark
 	}
 	return seen
 }

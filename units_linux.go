@@ -36,6 +36,9 @@ type units struct {
 	root  string            // where the control groups are, "" where there are none
 	names map[uint64]string // by id
 	next  []string          // folders that have not been listed yet, below the root
+
+	isWhole  bool // the root is that of the host
+	isListed bool // all of it has been listed twice
 }
 
 // newUnits finds the file system of control groups, version 2.
@@ -56,20 +59,29 @@ func (u *units) open(root string) {
 	if info, err := os.Stat(root); err == nil {
 		u.root, u.next = root, []string{""}
 		u.names[inodeOf(info)] = nothing
+		u.isWhole = inodeOf(info) == 1 // the first id of all, see cgroup_setup_root in kernel/cgroup/cgroup.c
 	}
 }
 
 // name returns the name of the unit with the control group: hidden where it is
-// outside of what is mounted here. Folders are listed until it is found.
+// outside of what is mounted here, and nothing where it is gone. Folders are listed
+// until it is found, and once more for those that came meanwhile.
 func (u *units) name(id uint64) string {
 	for {
 		name, isKnown := u.names[id]
 		if isKnown {
 			return name
 		}
-		if len(u.next) == 0 {
+		switch {
+		case len(u.next) > 0:
+		case u.isWhole && u.isListed:
+			u.names[id] = nothing
+			continue
+		case u.isWhole:
+			u.next, u.isListed = []string{""}, true
+		default:
 			u.names[id] = hidden
-			return hidden
+			continue
 		}
 		folder := u.next[0]
 		u.next = u.next[1:]

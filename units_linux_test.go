@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,34 @@ func TestControlGroupsAreNamedAsAdminsCallThem(t *testing.T) {
 	for id, want := range map[uint64]string{noID: nothing, idOf(""): nothing, 1<<63 + 1: hidden} {
 		if got := u.name(id); got != want {
 			t.Errorf("%d: got %s, want %s", id, got, want)
+		}
+	}
+}
+
+// Sockets can outlive their control group. In a container a group that is not
+// seen is one of others.
+func TestControlGroupThatIsGoneIsNoUnit(t *testing.T) {
+	root := t.TempDir()
+	for isHost, want := range map[bool]string{true: nothing, false: hidden} {
+		u := &units{names: map[uint64]string{noID: nothing}}
+		u.open(root)
+		u.isWhole = isHost
+		if got := u.name(1<<63 + 1); got != want {
+			t.Errorf("the host's: %t: got %s, want %s", isHost, got, want)
+		}
+		// One that came after the others had been listed.
+		late := filepath.Join(root, fmt.Sprint("late", isHost, ".service"))
+		if err := os.Mkdir(late, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u = &units{names: map[uint64]string{noID: nothing}, isWhole: isHost, root: root}
+		want := map[bool]string{true: filepath.Base(late), false: hidden}[isHost]
+		if got := u.name(inodeOf(info)); got != want {
+			t.Errorf("came late, the host's: %t: got %s, want %s", isHost, got, want)
 		}
 	}
 }
