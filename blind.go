@@ -23,7 +23,8 @@ func (q *question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 	for _, d := range dimensions {
 		isFilter := q.hasFilter(d)
 		isOwner := d == byProcess || d == byUser || d == byUnit
-		if isFilter && (isOwner || isRecording) || isOwner && by.has(d) {
+		isKind := d == byType || d == byStatus // which every socket has
+		if (isOwner || isRecording && !isKind) && (isFilter || by.has(d)) {
 			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: isRecording})
 		}
 	}

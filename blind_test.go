@@ -65,7 +65,7 @@ func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 		{"--direction in --by direction", ""},
 		{"--by unit --unit web --test testdata/empty.json", "unit filter"},
 		{"--user 0 --by user", "user filter"},
-		{"--by local-port --test testdata/empty.json", ""},
+		{"--by local-port,status --test testdata/empty.json", "local-port"},
 		{"--local-port 80 --remote-address ::/0 --user 0 --test testdata/empty.json", "user filter local-port filter remote-address filter"},
 	} {
 		var got []string

@@ -204,7 +204,7 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		isHeld        bool
 	}{
 		{"tcp ESTABLISHED - - 10.0.0.1:80 10.0.0.9:50000", "web", false},
-		{"tcp CLOSE_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "?", false}, // sshd's or second's
+		{"tcp CLOSE_WAIT - - 10.0.0.1:22 10.0.0.9:50000", "?", false},    // sshd's or second's
 		{"tcp CLOSE_WAIT - - 10.0.0.1:81 10.0.0.9:50000", "hung", false}, // only its queue has any
 		{"tcp SYN_RECV - - 10.0.0.1:81 10.0.0.9:50000", "?", false},
 		{"tcp ESTABLISHED - - 10.0.0.1:82 10.0.0.9:50000", "?", false},
