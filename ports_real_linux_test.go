@@ -228,8 +228,7 @@ func TestPortsInTimeWaitAreLostWhereTheKernelKeepsThem(t *testing.T) {
 	}
 	narrow(t, "0")
 	startHelper(t, helper("server", "web", "127.0.0.1:5432", "polite"))
-	startHelper(t, helper("client", "visitor", "127.0.0.1:5432", fmt.Sprint(manyPorts), "close"))
-	waitForRows(t, map[e2e.Group]int{{Type: "tcp", Status: "TIME_WAIT"}: manyPorts})
+	keepInTimeWait(t, "127.0.0.1:5432", manyPorts)
 	began := time.Now()
 	wantsAll := func() bool { return e2e.NetworkRows(t)[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}] == manyPorts }
 	expectPorts(t, plugin, "100% of 100 to 127.0.0.1:5432")
@@ -252,6 +251,22 @@ func TestPortsInTimeWaitAreLostWhereTheKernelKeepsThem(t *testing.T) {
 	expectPorts(t, plugin, "100% of 100 to 127.0.0.1:5432")
 }
 
+// keepInTimeWait makes connections to the address and closes them, until so many are
+// in TIME_WAIT there: the kernel closes some early now and then, and all for which
+// there is no bucket. It returns how many there are.
+func keepInTimeWait(t *testing.T, address string, number int) (kept int) {
+	t.Helper()
+	for kept < number {
+		startHelper(t, helper("client", "visitor", address, fmt.Sprint(number-kept), "close"))
+		e2e.WaitFor(t, time.Minute, "every connection to be closed", func() bool {
+			rows := e2e.NetworkRows(t)
+			kept = rows[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}]
+			return len(rows) == 2 && kept > 0 // beside the listener
+		})
+	}
+	return kept
+}
+
 func TestBucketsForTimeWaitThatAreMadeFew(t *testing.T) {
 	plugin := inOwnNetwork(t)
 	if plugin == "" {
@@ -261,24 +276,9 @@ func TestBucketsForTimeWaitThatAreMadeFew(t *testing.T) {
 		e2e.Skip(t, "the kernel has one table for all network namespaces (before Linux 6.0): "+err.Error())
 	}
 	_, address := startHelper(t, helper("server", "web", "127.0.0.1:0", "polite"))
-	// connect makes connections, closes them, and returns how many the kernel keeps: it
-	// closes those early for which there is no bucket, and now and then another one.
-	connect := func(connections int) (kept int) {
-		startHelper(t, helper("client", "visitor", address, fmt.Sprint(connections), "close"))
-		e2e.WaitFor(t, time.Minute, "every connection to be closed", func() bool {
-			rows := e2e.NetworkRows(t)
-			kept = rows[e2e.Group{Type: "tcp", Status: "TIME_WAIT"}]
-			return len(rows) == 2 && kept > 0 // beside the listener
-		})
-		return kept
-	}
-	for _, isFull := range []bool{false, true} {
-		kept := connect(10)
-		for isFull && kept < 40 {
-			kept = connect(10)
-		}
+	for _, number := range []int{10, 40} {
 		// There may be one more than allowed: two processors look for room at the same time.
-		used := min(kept, 40)
+		used := min(keepInTimeWait(t, address, number), 40)
 		want := fmt.Sprintf("TIME WAIT buckets: %d%% of 40", used*100/40)
 		for _, arguments := range []string{"-w timewait=100", "-w timewait=100,limits=100"} {
 			output, _ := runBy(t, nobody, plugin, append(strings.Fields(arguments), "--conn-type", "udp", "--no-perfdata")...)
