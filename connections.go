@@ -215,10 +215,10 @@ type waitingRoom struct {
 // add adds one more that listens. Connections wait only where the queue is not empty.
 func (w waitingRoom) add(s *socket) waitingRoom {
 	w.all = w.all.or(s.owner)
-	switch isEmpty := s.Queue == 0; {
-	case w.queue == 0 && !isEmpty:
+	switch {
+	case w.queue == 0 && s.Queue > 0:
 		w.waiting = s.owner
-	case w.queue == 0 == isEmpty:
+	case w.queue == 0 || s.Queue > 0: // both are empty, or neither is
 		w.waiting = w.waiting.or(s.owner)
 	}
 	w.queue = max(w.queue, s.Queue)

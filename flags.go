@@ -93,16 +93,20 @@ Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 // wholeName returns the name of a flag for a unique beginning of it, as plugins in
 // C and in Python take them too.
 func wholeName(flags *pflag.FlagSet, typed string) pflag.NormalizedName {
-	var found []string
-	flags.VisitAll(func(flag *pflag.Flag) {
-		if strings.HasPrefix(flag.Name, typed) {
-			found = append(found, flag.Name)
-		}
-	})
-	if len(found) == 1 && typed != "" {
+	if found := flagsFrom(flags, typed); len(found) == 1 && typed != "" {
 		return pflag.NormalizedName(found[0])
 	}
 	return pflag.NormalizedName(typed)
+}
+
+// flagsFrom returns the names of the flags with the beginning.
+func flagsFrom(flags *pflag.FlagSet, beginning string) (names []string) {
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if strings.HasPrefix(flag.Name, beginning) {
+			names = append(names, flag.Name)
+		}
+	})
+	return names
 }
 
 // otherNames are those that people try first.
@@ -115,17 +119,11 @@ var otherNames = map[string]string{
 
 // suggestion returns what an unknown flag may have been meant to be.
 func suggestion(typed string) string {
-	var names, begun []string
-	newFlags(&options{}).VisitAll(func(flag *pflag.Flag) {
-		names = append(names, flag.Name)
-		if strings.HasPrefix(flag.Name, typed) {
-			begun = append(begun, "--"+flag.Name)
-		}
-	})
-	if len(begun) > 1 {
-		return ": it may be " + strings.Join(begun, " or ")
+	flags := newFlags(&options{})
+	if begun := flagsFrom(flags, typed); len(begun) > 1 {
+		return ": it may be --" + strings.Join(begun, " or --")
 	}
-	if best := cmp.Or(otherNames[typed], nearest(typed, names)); best != "" {
+	if best := cmp.Or(otherNames[typed], nearest(typed, flagsFrom(flags, ""))); best != "" {
 		return ": did you mean --" + best + "?"
 	}
 	return ": see --help"

@@ -146,7 +146,7 @@ func (h *holders) name(pid int32) string {
 // where only descriptors are missing.
 func (h *holders) read(name string, size int) ([]byte, error) {
 	content, err := h.procfs.read(name, size)
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+	if isOutOfFiles(err) {
 		h.unread = fmt.Errorf("naming the processes: %w", cause(err))
 	}
 	return content, err

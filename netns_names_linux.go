@@ -14,12 +14,12 @@ import (
 // nameOf returns the name of a namespace, hidden where this user may not see it.
 func (f namespaceFinder) nameOf(space namespace) (string, error) {
 	given, _ := f.givenNames()
-	populations, err := f.populations()
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		return "", fmt.Errorf("the network namespace cannot be named: %w", err)
-	}
-	if f.hidesProcesses() { // the oldest one may be among them
-		clear(populations)
+	var populations map[uint64]*population
+	if !f.hidesProcesses() { // the oldest one may be among them
+		var err error
+		if populations, err = f.populations(); isOutOfFiles(err) {
+			return "", fmt.Errorf("the network namespace cannot be named: %w", err)
+		}
 	}
 	for id, p := range populations {
 		if p.inode == space.inode || space.isOwn() && id == f.ownID() {

@@ -122,4 +122,7 @@ func (p procfs) overflowUser() (id uint32, exists bool) {
 // isGone tells whether the error says that a process has ended.
 func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
 
+// isOutOfFiles tells whether this process, or all together, have too many open files.
+func isOutOfFiles(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
+
 func isDenied(err error) bool { return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) }
