@@ -174,7 +174,7 @@ func TestOutputAndExitCode(t *testing.T) {
 		},
 		{
 			"nothing found", "--test testdata/small-server.json --conn-type=tcp6 --conn-status=established --conn-status=closing --warning=30:40",
-			`[OK] - No connections of type "tcp6" in status "established,closing" found.` + "\nnothing was found, so nothing was judged: name the group (established=1:) or use --zero", 0,
+			`[OK] - No connections of type "tcp6" in status "established,closing" found.` + "\n0 sockets are not judged: name the group (tcp_listen=1:) or use --zero", 0,
 		},
 		{
 			"nothing found, always ok", "--test testdata/empty.json --always-ok",

@@ -202,4 +202,8 @@ func TestHoldersOfTheEphemeralPorts(t *testing.T) {
 	if !strings.HasSuffix(textOf(output), "ephemeral ports: 10% of 10 for UDP [WARNING] (dns 1)") || linesOf(output) != "ephemeral ports held by: dns (root) 1" {
 		t.Errorf("got %s", output)
 	}
+	output, _ = replyOf(t, withLimits(t, "ephemeral=5", ""), socketsOf("9 tcp TIME_WAIT - - 10.0.0.1:40002 10.0.0.5:80"), local)
+	if linesOf(output) != "ephemeral ports peers: to 10.0.0.5:80 9" { // nobody can hold them
+		t.Errorf("got %s", output)
+	}
 }

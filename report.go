@@ -250,11 +250,7 @@ func notes(config *options, found reading, spots blindSpots, duration string) []
 		}
 	}
 	if zero := judge(config.Levels.warning.first(""), config.Levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.Levels.isJudgedEmpty {
-		name := "tcp_listen"
-		if asked := config.Question.Statuses; len(asked) > 0 {
-			name = strings.ToLower(asked[0])
-		}
-		lines = append(lines, "nothing was found, so nothing was judged: name the group ("+name+"=1:) or use --zero")
+		lines = append(lines, "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero")
 	}
 	if config.Source == sourceGopsutil && slices.Contains(found.sources, sourceGopsutil) {
 		lines = append(lines, "gopsutil is for comparing: "+gopsutilLacks(thisSystem))

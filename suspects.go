@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,14 +100,14 @@ func (all suspects) blame(isNameOnly bool) string {
 	return fmt.Sprintf(" (%s %d)", names[0], sockets[names[0]])
 }
 
-// text lists the programs with most sockets, and with tellNone how many no process
-// holds, such as those in TIME_WAIT.
+// text lists the programs with most sockets, and with tellNone beside them how many
+// no process holds, such as those in TIME_WAIT.
 func (all suspects) text(tellNone bool) string {
-	sockets := map[string]int{}
+	sockets, unheld := map[string]int{}, 0
 	for p, s := range all.shares {
 		name := p.name()
-		if tellNone && p.process == nothing {
-			name = cmp.Or(name, "no process")
+		if name == "" && p.process == nothing {
+			unheld += s.sockets
 		}
 		if name == "" {
 			continue
@@ -124,6 +123,9 @@ func (all suspects) text(tellNone bool) string {
 			name += " (" + strings.Join(belongs, ", ") + ")"
 		}
 		sockets[name+keySeparator+s.text()] += s.sockets
+	}
+	if tellNone && unheld > 0 && len(sockets) > 0 {
+		sockets["no process"+keySeparator] = unheld
 	}
 	return mostText(sockets, 0, "; ")
 }
