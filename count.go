@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -249,7 +248,6 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 	result := reading{counts: newCounter(tallies)}
 	outcomes := make([]outcome, len(dumps))
 	slots := make(chan struct{}, maxReadings)
-	takeProcessors := sync.OnceFunc(runtime.SetDefaultGOMAXPROCS)
 	var all sync.WaitGroup
 	var merging sync.Mutex
 	read := func(i int) {
@@ -271,7 +269,6 @@ func count(dumps []dump, tallies ...*tally) (reading, error) {
 			read(i)
 			continue
 		}
-		takeProcessors()
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
