@@ -222,7 +222,7 @@ func (h *holders) walk(ctx context.Context, walks int) error {
 	}
 	clear(h.shared)
 	clear(h.later)
-	h.log.done("sockets of processes", len(h.first), err, started)
+	h.log.done(len(h.first), err, started, "sockets of processes")
 	if h.err = err; err != nil {
 		h.err = fmt.Errorf("finding the processes: %w", cause(err))
 	}

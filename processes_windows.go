@@ -47,7 +47,7 @@ func (p *processTable) find(ids map[uint32]bool) error {
 	}
 	started := time.Now()
 	names, err := processNames()
-	p.log.done("processes", len(names), err, started)
+	p.log.done(len(names), err, started, "processes")
 	if err != nil {
 		return fmt.Errorf("finding the processes: %w", err)
 	}

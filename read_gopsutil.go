@@ -56,7 +56,7 @@ func listConnections(ctx context.Context, log debugLog, kind string, asked field
 	}
 	started := time.Now()
 	connections, err := readConnections(ctx, kind, asked)
-	log.done("gopsutil: "+kind, len(connections), err, started)
+	log.done(len(connections), err, started, "gopsutil: %s", kind)
 	if ctx.Err() != nil {
 		// gopsutil takes the output of an lsof that was stopped for whole.
 		return nil, ctx.Err()

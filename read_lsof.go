@@ -59,7 +59,7 @@ func readLsof(ctx context.Context, log debugLog, to counter) error {
 	if err == nil {
 		sockets, err = parseLsof(output)
 	}
-	log.done(path, len(sockets), err, started)
+	log.done(len(sockets), err, started, "%s", path)
 	if err == nil {
 		orientAll(sockets, func(*socket) bool { return true }, to)
 	}

@@ -37,14 +37,14 @@ func (r *procReader) read(to counter) error {
 		return err
 	}
 	r.resolver = newResolver(r.pass)
-	return r.whole(fmt.Sprintf("proc: %v", r.types), func() error {
+	return r.whole(func() error {
 		for _, socketType := range r.types {
 			if err := r.readFile(to, socketType); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}, "proc: %v", r.types)
 }
 
 // needsNetlink returns an error where something is asked for that only netlink

@@ -41,7 +41,7 @@ func (r *tableReader) read(to counter) error {
 	if err == nil {
 		rows, err = r.rows(content)
 	}
-	r.log.done("table of "+r.socketType, len(rows), err, started)
+	r.log.done(len(rows), err, started, "table of %s", r.socketType)
 	if err == nil && r.asksForOwners() {
 		ids := map[uint32]bool{}
 		for _, record := range rows {

@@ -34,16 +34,16 @@ func newResolver(p *pass) resolver {
 }
 
 // whole has the function list the sockets of a dump. Those that came late wait
-// only when it has listed them all.
-func (r *resolver) whole(step string, list func() error) (err error) {
+// only when it has listed them all. The format and its values are for the log.
+func (r *resolver) whole(read func() error, format string, values ...any) (err error) {
 	started := time.Now()
 	if r.fields&fieldProcess != 0 {
 		err = r.holders.find(r.ctx)
 	}
 	if err == nil {
-		err = list()
+		err = read()
 	}
-	r.log.done(step, r.sockets, err, started)
+	r.log.done(r.sockets, err, started, format, values...)
 	if errors.Is(err, errVanished) {
 		return nil // it has no sockets
 	}

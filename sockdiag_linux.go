@@ -135,11 +135,11 @@ func (d *sockDiag) source(how manner) source {
 // read counts the sockets straight from the kernel's datagrams.
 func (d *sockDiag) read(to counter, how manner) error {
 	d.resolver, d.full, d.hasHalfOpen = newResolver(d.pass), [2]int{}, false
-	what := fmt.Sprint(d.types)
+	what := ""
 	if d.isBound {
-		what = "bound " + what
+		what = "bound "
 	}
-	return d.whole(fmt.Sprintf("netlink: %s, %+v", what, how), func() error { return d.readAll(to, how) })
+	return d.whole(func() error { return d.readAll(to, how) }, "netlink: %s%v, %+v", what, d.types, how)
 }
 
 func (d *sockDiag) readAll(to counter, how manner) error {

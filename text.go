@@ -95,12 +95,15 @@ func (l debugLog) printf(format string, values ...any) {
 }
 
 // done tells what a step found, and whether it failed.
-func (l debugLog) done(step string, found int, err error, started time.Time) {
+func (l debugLog) done(found int, err error, started time.Time, format string, values ...any) {
+	if l.to == nil {
+		return
+	}
 	result := fmt.Sprintf("%d found, error %v", found, cmp.Or(err, errors.New("none")))
 	if errors.Is(err, errPass) {
 		result = "left to another source"
 	}
-	l.printf("%s: %s, in %s", step, result, took(started))
+	l.printf("%s: %s, in %s", fmt.Sprintf(format, values...), result, took(started))
 }
 
 // took returns how long ago that was, to a tenth of a millisecond.

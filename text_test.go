@@ -101,7 +101,7 @@ func TestCauseOfAFileErrorHasNoPath(t *testing.T) {
 
 func TestDebugLogTellsAStepInALine(t *testing.T) {
 	var told strings.Builder
-	debugLog{&told}.done("a|step\n", 5, errors.New("of\nno use"), time.Now().Add(-time.Hour))
+	debugLog{&told}.done(5, errors.New("of\nno use"), time.Now().Add(-time.Hour), "a|%s", "step\n")
 	if got := told.String(); !strings.HasPrefix(got, "debug: a step : 5 found, error of no use, in 36000") || strings.Count(got, "\n") != 1 {
 		t.Errorf("got %q", got)
 	}
