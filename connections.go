@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shirou/gopsutil/v3/net"
@@ -41,7 +42,7 @@ var otherSpellings = map[string]string{
 // whether it is a known one. An unknown one comes back in upper case.
 func canonicalStatus(spelling string) (name string, known bool) {
 	name = strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToUpper(spelling))
-	if canonical, known := allSpellings[name]; known {
+	if canonical, known := allSpellings()[name]; known {
 		return canonical, true
 	}
 	return name, false
@@ -49,7 +50,7 @@ func canonicalStatus(spelling string) (name string, known bool) {
 
 // allSpellings maps every spelling to the canonical name, also without
 // underscores: PowerShell writes SynReceived.
-var allSpellings = func() map[string]string {
+var allSpellings = sync.OnceValue(func() map[string]string {
 	all := maps.Clone(otherSpellings)
 	for _, status := range statuses {
 		all[status] = status
@@ -58,7 +59,7 @@ var allSpellings = func() map[string]string {
 		all[strings.ReplaceAll(spelling, "_", "")] = canonical
 	}
 	return all
-}()
+})
 
 // readStatus returns the status of a socket of the type, from the spelling of a
 // tool or of a recording.

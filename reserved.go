@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // allLimits names every limit but for the one behind which nothing fails.
@@ -63,7 +64,7 @@ func limitNames() (names []string) {
 }
 
 // reservedNames have a meaning of their own in texts, in labels or in thresholds.
-var reservedNames = func() map[string]bool {
+var reservedNames = sync.OnceValue(func() map[string]bool {
 	reserved := map[string]bool{"": true, hidden: true, nothing: true, totalGroup: true, allLimits: true}
 	for _, kind := range limitRows {
 		reserved[kind.name], reserved[kind.label] = true, true
@@ -72,10 +73,10 @@ var reservedNames = func() map[string]bool {
 		reserved[folded(name)], reserved[strings.ReplaceAll(folded(name), "_", "-")] = true, true
 	}
 	return reserved
-}()
+})
 
 // isReserved tells whether no other name may be like it.
-func isReserved(name string) bool { return reservedNames[folded(name)] }
+func isReserved(name string) bool { return reservedNames()[folded(name)] }
 
 // cleanName returns a name that others have chosen, fit for texts and labels.
 // Some names have a meaning of their own there, and so has a colon: Icinga 2
