@@ -106,7 +106,7 @@ type argumentParser struct {
 }
 
 func (p argumentParser) list(flag string) []string {
-	return p.flags.Lookup(flag).Value.(pflag.SliceValue).GetSlice()
+	return *p.flags.Lookup(flag).Value.(*repeated)
 }
 
 // onLiveLinux tells whether there is a kernel to ask for what only Linux knows.
