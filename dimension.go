@@ -177,10 +177,15 @@ func (g grouping) values(key string) []string { return strings.Split(key, keySep
 // value returns the value that the key has in the dimension, "" for one that is
 // not of the grouping.
 func (g grouping) value(key string, d *dimension) string {
-	if index := slices.Index(g, d); index >= 0 {
-		return g.values(key)[index]
+	index := slices.Index(g, d)
+	if index < 0 {
+		return ""
 	}
-	return ""
+	for range index {
+		_, key, _ = strings.Cut(key, keySeparator)
+	}
+	value, _, _ := strings.Cut(key, keySeparator)
+	return value
 }
 
 func knownType(spelling string) (name string, known bool) {

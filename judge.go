@@ -23,12 +23,18 @@ func (v verdict) worse(other verdict) verdict {
 
 // group is the sockets with a key, as they are judged.
 type group struct {
-	key     string
-	known   int    // for certain
-	hidden  int    // so many more may count
-	isNamed bool   // by a threshold, or asked for by --zero
-	mark    string // with which it was named, where there is none
+	row
+	named *groupName // by a threshold, or by --zero; with the mark only where there is no socket
 	verdict
+}
+
+// mark returns what tells the group from others with the same label: the one that
+// was typed where there is no socket.
+func (g *group) mark() string {
+	if g.named != nil && g.named.mark != "" {
+		return g.named.mark
+	}
+	return mark(g.key)
 }
 
 // figure is a judged value that is no group.
@@ -132,23 +138,23 @@ func (l levels) judgeLimit(of limit, found *counts) figure {
 func (l levels) judgeGroups(found *counts) []group {
 	groups := make([]group, 0, len(found.rows)+len(l.named))
 	for _, r := range found.rows {
-		groups = append(groups, group{key: r.key, known: r.known, hidden: r.hidden})
+		groups = append(groups, group{row: r})
 	}
 	groups = l.addNamed(groups)
 	unseen := l.by.hiddenGroups(groups)
 	for i := range groups {
 		g := &groups[i]
-		warning, critical := l.ranges(*g)
+		warning, critical := l.ranges(g)
 		low, high := g.known, g.known+g.hidden+unseen.behind(g.key)
-		if g.isNamed { // its own number is asked for
+		if g.named != nil { // its own number is asked for
 			g.hidden = high - low
 		}
-		isOthers := !g.isNamed && l.by.mask(g.key) != ""
-		if isOthers || !g.isNamed && low == 0 { // they are any number of groups, or none, of one socket or more
+		isOthers := g.named == nil && l.by.mask(g.key) != ""
+		if isOthers || g.named == nil && low == 0 { // they are any number of groups, or none, of one socket or more
 			low = min(1, high)
 		}
 		g.verdict = judge(warning, critical, low, high)
-		if !g.isNamed && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
+		if g.named == nil && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
 			none := l.judgeWithout(groups, i)
 			g.least, g.most = min(g.least, none.least), max(g.most, none.most)
 		}
@@ -158,8 +164,8 @@ func (l levels) judgeGroups(found *counts) []group {
 }
 
 // ranges returns the thresholds of a group, nil where there are none.
-func (l levels) ranges(g group) (warning, critical *check.Threshold) {
-	return l.warning.of(l.by, g.key, g.mark), l.critical.of(l.by, g.key, g.mark)
+func (l levels) ranges(g *group) (warning, critical *check.Threshold) {
+	return l.warning.of(l.by, g), l.critical.of(l.by, g)
 }
 
 // judgeWithout returns the verdict where there is no such group: a range for a part
@@ -168,7 +174,7 @@ func (l levels) ranges(g group) (warning, critical *check.Threshold) {
 func (l levels) judgeWithout(groups []group, i int) verdict {
 	isAlone := func(part string, isCertain bool) bool {
 		return !slices.ContainsFunc(groups, func(g group) bool {
-			isThere := g.known > 0 || g.isNamed || isCertain && g.hidden > 0
+			isThere := g.known > 0 || g.named != nil || isCertain && g.hidden > 0
 			return g.key != groups[i].key && isThere && (part == "" || l.by.isPart(part, g.key))
 		})
 	}
@@ -231,14 +237,14 @@ func (l levels) addNamed(groups []group) []group {
 			indexes[label+mark(groups[i].key)] = append(indexes[label+mark(groups[i].key)], i)
 		}
 	}
-	for _, named := range l.named {
+	for n, named := range l.named {
 		name := folded(l.by.label(named.key)) + named.mark
 		for _, i := range indexes[name] {
-			groups[i].isNamed = true
+			groups[i].named = &groupName{} // its own key says it
 		}
 		if len(indexes[name]) == 0 {
 			indexes[name] = []int{len(groups)}
-			groups = append(groups, group{key: named.key, isNamed: true, mark: named.mark})
+			groups = append(groups, group{row: row{key: named.key}, named: &l.named[n]})
 		}
 	}
 	return groups

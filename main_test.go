@@ -261,7 +261,7 @@ func (f faulty) dumps(context.Context, []*tally) []dump {
 
 func TestVerdictDoesNotWaitForDetails(t *testing.T) {
 	config := configOf(t, "-w", "0")
-	r := &results{groups: []group{{key: "tcp\x00LISTEN", known: 1, verdict: verdict{check.Warning, check.Warning}}}, sockets: 1}
+	r := &results{groups: []group{{row: row{key: "tcp\x00LISTEN", known: 1}, verdict: verdict{check.Warning, check.Warning}}}, sockets: 1}
 	for _, test := range []struct {
 		name, message string
 		from          reader

@@ -46,7 +46,7 @@ func report(r *results, lines []string, config *options) (check.Status, string) 
 // interest however small they are. It returns how many there are.
 func namedFirst(groups []group) (named int) {
 	for i, g := range groups {
-		if g.isNamed {
+		if g.named != nil {
 			copy(groups[named+1:], groups[named:i])
 			groups[named] = g
 			named++
@@ -140,14 +140,14 @@ func (p page) render(n int) string {
 func (p *page) addGroup(g group) {
 	by := p.config.Levels.by
 	text, label := by.text(g.key), by.label(g.key)
-	if end := cmp.Or(g.mark, mark(g.key)); g.mark != "" || p.isTwice[label] {
-		text, label = text+end, label+end
+	if p.isTwice[label] || g.named != nil && g.named.mark != "" {
+		text, label = text+g.mark(), label+g.mark()
 	}
 	most := ""
 	if g.key == p.blamed {
 		most = p.blame
 	}
-	warning, critical := p.config.Levels.ranges(g)
+	warning, critical := p.config.Levels.ranges(&g)
 	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
 		warning: warning, critical: critical, verdict: g.verdict, blame: most,

@@ -191,13 +191,12 @@ func (t thresholds) first(names ...string) *check.Threshold {
 	return nil
 }
 
-// of returns the range that holds for the group: the most specific one. ending is
-// the mark with which the group was named, where it has no socket.
-func (t thresholds) of(by grouping, key, ending string) *check.Threshold {
+// of returns the range that holds for the group: the most specific one.
+func (t thresholds) of(by grouping, g *group) *check.Threshold {
 	if _, isForAll := t[""]; len(t) == 0 || len(t) == 1 && isForAll {
 		return t.first("")
 	}
-	return t.first(append(t.namesOf(by, key, cmp.Or(ending, mark(key))), "")...)
+	return t.first(append(t.namesOf(by, g.key, g.mark()), "")...)
 }
 
 // namesOf returns the names by which thresholds can name the group, the most

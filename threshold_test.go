@@ -45,7 +45,7 @@ func TestMostSpecificRangeApplies(t *testing.T) {
 			continue
 		}
 		got, by := "", config.Levels.by
-		if threshold := config.Levels.warning.of(by, string(by.key(nil, socketOf(test.line))), ""); threshold != nil {
+		if threshold := config.Levels.warning.of(by, &group{row: row{key: string(by.key(nil, socketOf(test.line)))}}); threshold != nil {
 			got = threshold.String()
 		}
 		if got != test.applies {
