@@ -95,8 +95,9 @@ func targets() []target {
 		faster(spaces, "`--netns all` against before", allNamespaces, before+allNamespaces, 2),
 		small(clients, byLocalPort, 12),
 		{
-			hundredThousand.String() + ": time of `--by process` with a violation against that without and a plain call together",
-			[]figure{{hundredThousand, violation, wallTime}}, []figure{{hundredThousand, byProcess, wallTime}, {hundredThousand, plain, wallTime}}, false, 1.2, formatRatio,
+			// The culprits take one more list of all sockets, which the plain call was before.
+			hundredThousand.String() + ": time of `--by process` with a violation against that without and the plain call before together",
+			[]figure{{hundredThousand, violation, wallTime}}, []figure{{hundredThousand, byProcess, wallTime}, {hundredThousand, before + plain, wallTime}}, false, 1.2, formatRatio,
 		},
 		small(hundredThousand, byProcess, 40),
 	}
