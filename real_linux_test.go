@@ -223,7 +223,7 @@ func client() {
 }
 
 // churn opens and closes connections to an address, a number of them at a time,
-// until it is killed or ten minutes are over.
+// until it is killed or an hour is over.
 func churn() {
 	turnover, err := strconv.Atoi(os.Args[2])
 	must(err)
@@ -238,7 +238,7 @@ func churn() {
 			}
 		}()
 	}
-	time.Sleep(10 * time.Minute)
+	time.Sleep(time.Hour)
 }
 
 // headless is a server, as is the helper of this name, whose first thread ends.
