@@ -48,7 +48,7 @@ func (n namespace) open() (*os.File, error) {
 	for _, path := range n.paths {
 		file, err := os.Open(path)
 		if err != nil {
-			if !isGone(err) {
+			if err = whyRefused(path, err); !isGone(err) {
 				fault = netnsRights(err)
 			}
 			continue
@@ -60,6 +60,19 @@ func (n namespace) open() (*os.File, error) {
 		_ = file.Close()
 	}
 	return nil, fault
+}
+
+// whyRefused returns why the file for a namespace of a process cannot be looked at.
+// The kernel denies it also where the process has ended meanwhile
+// (proc_ns_get_link in fs/proc/namespaces.c).
+func whyRefused(path string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if _, fault := os.Lstat(path); fault != nil {
+		return fault
+	}
+	return err
 }
 
 func inodeOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
@@ -197,7 +210,7 @@ func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
 		path = f.path(max(thread, 0), "ns/net")
 	}
 	info, err := os.Stat(path)
-	switch {
+	switch err = whyRefused(path, err); {
 	case isGone(err):
 		return namespace{}, errNoNamespace
 	case err != nil:

@@ -127,7 +127,7 @@ func (f namespaceFinder) add(all map[uint64]*population, pid int32) error {
 			err = nil
 		}
 	}
-	switch {
+	switch err = whyRefused(path, err); {
 	case isGone(err):
 		return nil
 	case err != nil:
