@@ -66,7 +66,7 @@ func (n namespace) open() (*os.File, error) {
 // The kernel denies it also where the process has ended meanwhile
 // (proc_ns_get_link in fs/proc/namespaces.c).
 func whyRefused(path string, err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
+	if !isDenied(err) {
 		return err
 	}
 	if _, fault := os.Lstat(path); fault != nil {
@@ -131,7 +131,7 @@ func (n namespace) dial(ctx context.Context) (fd int, err error) {
 // namespace cannot be opened or entered.
 func netnsRights(err error) error {
 	switch {
-	case !errors.Is(err, fs.ErrPermission):
+	case !isDenied(err):
 		return err
 	case os.Geteuid() == 0:
 		return fmt.Errorf("not even root may read this network namespace here: %w", err)

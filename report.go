@@ -141,7 +141,8 @@ func (p *page) addGroup(g group) {
 	by := p.config.Levels.by
 	text, label := by.text(g.key), by.label(g.key)
 	if p.isTwice[label] || g.named != nil && g.named.mark != "" {
-		text, label = text+g.mark(), label+g.mark()
+		end := g.mark()
+		text, label = text+end, label+end
 	}
 	most := ""
 	if g.key == p.blamed {
