@@ -51,8 +51,7 @@ func main() {
 	time.AfterFunc(quickRun, func() { check.HandleTimeout(math.MaxInt32) })
 	late := firstLine(check.Unknown, "Timeout reached") // on a starved host there may be no time to allocate it then
 	time.AfterFunc(config.Timeout, func() {
-		// Writing to a full pipe blocks for ever, so exit hard one second after the timeout.
-		time.AfterFunc(time.Second, func() { check.BaseExit(check.Unknown) })
+		exitWhenOutputBlocks()
 		exit(check.Unknown, late)
 	})
 
@@ -172,6 +171,18 @@ func blame(ctx context.Context, from reader, config *options, r *results) []stri
 		r.blamed, r.blame = all[0].key, a.most
 	}
 	return a.lines
+}
+
+// exitWhenOutputBlocks ends the program one second later, or at a later second, if
+// nobody takes its output then: writing to a full pipe blocks for ever. A starved
+// program, whose output is only late, goes on.
+func exitWhenOutputBlocks() {
+	time.AfterFunc(time.Second, func() {
+		if outputBlocks() {
+			check.BaseExit(check.Unknown)
+		}
+		exitWhenOutputBlocks()
+	})
 }
 
 // exit prints the text and ends the program with the state. A text that could

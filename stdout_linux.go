@@ -16,3 +16,10 @@ func outputIsClosed() bool {
 	flags, err := unix.FcntlInt(uintptr(unix.Stdout), unix.F_GETFL, 0)
 	return err != nil || isNull && flags&unix.O_ACCMODE == unix.O_RDWR
 }
+
+// outputBlocks tells whether a write to standard output would wait for its reader,
+// as poll(2) says.
+func outputBlocks() bool {
+	ready, err := unix.Poll([]unix.PollFd{{Fd: int32(unix.Stdout), Events: unix.POLLOUT}}, 0)
+	return err == nil && ready == 0
+}
