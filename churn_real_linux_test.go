@@ -141,7 +141,7 @@ func TestEveryCallHasAnAnswerUnderChurn(t *testing.T) {
 	startHelper(t, helper("client", "holder", address, fmt.Sprint(fixed), "keep"))
 	_, busy := startHelper(t, helper("server", "busy", "127.0.0.1:0", "polite"))
 	startHelper(t, helper("churn", busy, fmt.Sprint(turnover)))
-	if isLong() { // which makes the whole host busy
+	if e2e.IsLong() { // which makes the whole host busy
 		startHelper(t, helper("births"))
 	}
 	stays := fmt.Sprint("stays", os.Getpid()) // others may run this test too
@@ -160,7 +160,7 @@ func TestEveryCallHasAnAnswerUnderChurn(t *testing.T) {
 		{"--netns " + strconv.Itoa(space.Pid), "tcp_ESTABLISHED", 4, 4},
 	} {
 		t.Run(call.arguments, func(t *testing.T) {
-			if strings.Contains(call.arguments, "--netns all") && !isLong() {
+			if strings.Contains(call.arguments, "--netns all") && !e2e.IsLong() {
 				t.Skip("other network namespaces of this host are read too, CHECK_LONG=1 runs it")
 			}
 			for range often(10, 500) {

@@ -55,7 +55,7 @@ func TestProgramRunsWithTheLeastItNeeds(t *testing.T) {
 				}
 			}
 		}
-		if !isLong() {
+		if !e2e.IsLong() {
 			continue
 		}
 		for number := floor.number; number > 0; number -= max(1, floor.number/16) {

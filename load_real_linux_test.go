@@ -20,7 +20,7 @@ import (
 const loadProgram = "CHECK_NETWORK_CONNECTIONS_TEST_LOAD"
 
 func TestManySocketsNeedLittleMemory(t *testing.T) {
-	needLong(t)
+	e2e.NeedLong(t)
 	plugin := e2e.Plugin(t)
 	if os.Getenv(loadProgram) == "" {
 		load := filepath.Join(e2e.Folder(t), "load")
@@ -31,7 +31,8 @@ func TestManySocketsNeedLittleMemory(t *testing.T) {
 		}
 		t.Setenv(loadProgram, load)
 	}
-	if inOwnNetwork(t) == "" {
+	e2e.NeedRoot(t)
+	if !e2e.OwnNetwork(t) {
 		return
 	}
 	started := exec.Command(os.Getenv(loadProgram), "load", "--sockets", "300000", "--time", "5m")

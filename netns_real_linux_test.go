@@ -281,7 +281,7 @@ func births() {
 }
 
 func TestProcessesThatEndMeanwhileAreNoReasonToRefuse(t *testing.T) {
-	needLong(t)
+	e2e.NeedLong(t)
 	plugin := inOwnNetwork(t)
 	if plugin == "" {
 		return

@@ -26,20 +26,10 @@ import (
 // nobody is the id of the user and the group that Debian gives to nobody.
 const nobody = 65534
 
-// needLong skips a test that takes minutes, unless CHECK_LONG=1 asks for it.
-func needLong(t testing.TB) {
-	t.Helper()
-	if !isLong() {
-		t.Skip("this takes long, CHECK_LONG=1 runs it")
-	}
-}
-
-func isLong() bool { return os.Getenv("CHECK_LONG") == "1" }
-
 // often returns how often something is tried: as often as CHECK_LONG=1 asks for,
 // or a few times.
 func often(few, long int) int {
-	if isLong() {
+	if e2e.IsLong() {
 		return long
 	}
 	return few
@@ -55,6 +45,7 @@ func inOwnNetwork(t *testing.T) string {
 	}
 	e2e.NeedRoot(t)
 	plugin := e2e.Plugin(t)
+	t.Parallel() // it waits more than it works
 	if !e2e.OwnNetwork(t) {
 		return ""
 	}

@@ -88,6 +88,7 @@ func fullPipe(t *testing.T) *os.File {
 }
 
 func TestOutputThatNobodyTakesDoesNotHoldUpTheCheck(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	command := program("--timeout", "1", "--test", "testdata/small-server.json")
 	command.Stdout = fullPipe(t)
 	if err := command.Start(); err != nil {

@@ -36,6 +36,7 @@ func needHanging(t *testing.T) (plugin string) {
 		t.Skip("real programs take a while")
 	}
 	e2e.NeedRoot(t)
+	t.Parallel() // it waits more than it works
 	return e2e.Plugin(t)
 }
 

@@ -179,6 +179,7 @@ var released struct {
 // in.
 func release(t testing.TB) string {
 	t.Helper()
+	e2e.NeedLong(t)
 	e2e.Need(t, "git", "git")
 	needGoReleaser(t)
 	folder := filepath.Join(work, "first")

@@ -27,6 +27,17 @@ func Skip(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
+// IsLong reports whether CHECK_LONG=1 asks for the tests that take minutes.
+func IsLong() bool { return os.Getenv("CHECK_LONG") == "1" }
+
+// NeedLong skips a test that takes minutes, unless CHECK_LONG=1 asks for it.
+func NeedLong(t testing.TB) {
+	t.Helper()
+	if !IsLong() {
+		t.Skip("this takes long, CHECK_LONG=1 runs it")
+	}
+}
+
 // Need skips the test unless all the programs are installed. The Debian
 // packages that hold them are named in the message.
 func Need(t testing.TB, packages string, programs ...string) {

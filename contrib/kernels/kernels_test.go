@@ -110,6 +110,7 @@ var (
 var machines = make(chan struct{}, 2)
 
 func TestWhatDependsOnTheKernel(t *testing.T) {
+	e2e.NeedLong(t)
 	for _, k := range kernels {
 		t.Run(k.version+" "+k.processor, func(t *testing.T) {
 			t.Parallel()

@@ -51,6 +51,7 @@ func TestMain(m *testing.M) {
 // e2e.OwnNetwork it returns false where the test has already run.
 func underWine(t *testing.T) bool {
 	t.Helper()
+	e2e.NeedLong(t)
 	e2e.Need(t, "wine64 gcc-mingw-w64-x86-64", wine, wineserver, compiler)
 	if folder == "" {
 		prepare(t)
@@ -69,6 +70,7 @@ func underWine(t *testing.T) bool {
 // underWineWithAllSockets is for tests of sockets that other programs have made.
 func underWineWithAllSockets(t *testing.T) bool {
 	t.Helper()
+	e2e.NeedLong(t)
 	e2e.Need(t, "wine64", wine)
 	version := strings.TrimSpace(e2e.Run(t, wine, "--version"))
 	if major, _, _ := strings.Cut(strings.TrimPrefix(version, "wine-"), "."); len(major) > 1 {
