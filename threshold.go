@@ -107,19 +107,21 @@ func (g grouping) parseGroup(name string) (groupName, error) {
 	} else if g.freeNames() > 0 {
 		typed, found.mark = cutMark(name)
 	}
-	key, ok := g.parse(typed)
 	part, isPart := g.parsePart(typed)
+	if isPart && g.isPlain() {
+		found.key = part
+		return found, nil
+	}
+	key, ok := g.parse(typed)
 	switch {
-	case g.isPlain() && !ok && !isPart:
+	case !ok && g.isPlain():
 		if near := nearest(typed, slices.Concat(statuses, socketTypes, limitNames())); near != "" {
 			return groupName{}, fmt.Errorf("unknown group %s: did you mean %s?", quote(name), strings.ToLower(near))
 		}
 		return groupName{}, fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
-	case g.isPlain() && !ok:
-		key = part
 	case name == "":
 		return groupName{}, errors.New("the name of a group is empty")
-	case !g.isPlain() && (!ok || isPart && g.freeNames() > 0):
+	case !ok || isPart && g.freeNames() > 0:
 		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, as %s%s", quote(name), g.names(","), strings.ToUpper(g.names("_")), g.advice(part))
 	}
 	found.key = key
