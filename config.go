@@ -74,19 +74,19 @@ func parseArguments(line []string) (*options, error) {
 		flag string
 		read func() error
 	}{
-		{"timeout", p.timeout},
-		{"conn-type", p.types},
-		{"conn-status", p.statuses},
-		{"by", p.grouping},
-		{"top", p.top},
-		{"", p.filters},
-		{"min-idle", p.minIdle},
-		{"netns", p.netns},
-		{"source", p.source},
-		{"zero", p.zero},
-		{"warning", func() error { return p.thresholds("warning", &c.Levels.warning) }},
-		{"critical", func() error { return p.thresholds("critical", &c.Levels.critical) }},
-		{"test", p.recording},
+		{"timeout", p.takeTimeout},
+		{"conn-type", p.takeTypes},
+		{"conn-status", p.takeStatuses},
+		{"by", p.takeGrouping},
+		{"top", p.takeTop},
+		{"", p.takeFilters},
+		{"min-idle", p.takeMinIdle},
+		{"netns", p.takeNetns},
+		{"source", p.takeSource},
+		{"zero", p.takeZero},
+		{"warning", func() error { return p.takeThresholds("warning", &c.Levels.warning) }},
+		{"critical", func() error { return p.takeThresholds("critical", &c.Levels.critical) }},
+		{"test", p.takeRecording},
 	} {
 		if err := step.read(); err != nil && step.flag != "" {
 			return nil, fmt.Errorf("--%s: %w", step.flag, err)
@@ -116,7 +116,7 @@ func errOnlyLinux(what string) error {
 	return fmt.Errorf("%s is only known on a live Linux system", what)
 }
 
-func (p argumentParser) timeout() error {
+func (p argumentParser) takeTimeout() error {
 	typed, _ := p.flags.GetString("timeout")
 	patience, err := parseDuration(typed)
 	if err != nil || patience%time.Second != 0 || patience < time.Second || patience > math.MaxInt32*time.Second {
@@ -126,7 +126,7 @@ func (p argumentParser) timeout() error {
 	return nil
 }
 
-func (p argumentParser) types() (err error) {
+func (p argumentParser) takeTypes() (err error) {
 	p.Question.Types, p.Question.NotTypes, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
 	if err == nil && len(p.Question.kinds(statuses)) == 0 {
 		err = errNothingLeft
@@ -134,7 +134,7 @@ func (p argumentParser) types() (err error) {
 	return err
 }
 
-func (p argumentParser) statuses() (err error) {
+func (p argumentParser) takeStatuses() (err error) {
 	p.Question.Statuses, p.Question.NotStatuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
 	for _, status := range p.Question.Statuses {
 		if err == nil && !p.isRecording {
@@ -150,7 +150,7 @@ func (p argumentParser) statuses() (err error) {
 	return err
 }
 
-func (p argumentParser) grouping() error {
+func (p argumentParser) takeGrouping() error {
 	for _, item := range splitLists(p.list("by")) {
 		d := findDimension(item)
 		switch {
@@ -169,7 +169,7 @@ func (p argumentParser) grouping() error {
 	return nil
 }
 
-func (p argumentParser) top() error {
+func (p argumentParser) takeTop() error {
 	top, _ := p.flags.GetInt64("top")
 	if top < 0 || top > math.MaxInt32 {
 		return fmt.Errorf("%d is not possible, use 0 for all groups, or 1 to %d", top, math.MaxInt32)
@@ -178,7 +178,7 @@ func (p argumentParser) top() error {
 	return nil
 }
 
-func (p argumentParser) filters() error {
+func (p argumentParser) takeFilters() error {
 	for _, d := range dimensions {
 		if d.item == nil || !p.flags.Changed(d.name) {
 			continue
@@ -218,7 +218,7 @@ func (p argumentParser) users(f filter) error {
 // has 32 bits for the milliseconds (struct tcp_info in linux/tcp.h).
 const longestIdle = math.MaxUint32 * time.Millisecond
 
-func (p argumentParser) minIdle() error {
+func (p argumentParser) takeMinIdle() error {
 	typed, _ := p.flags.GetString("min-idle")
 	if !p.flags.Changed("min-idle") {
 		return nil
@@ -242,7 +242,7 @@ func (p argumentParser) minIdle() error {
 	return nil
 }
 
-func (p argumentParser) netns() error {
+func (p argumentParser) takeNetns() error {
 	switch {
 	case p.Netns == "":
 		return errors.New("give self, all, a name under /run/netns, a process id or a path")
@@ -252,7 +252,7 @@ func (p argumentParser) netns() error {
 	return nil
 }
 
-func (p argumentParser) source() error {
+func (p argumentParser) takeSource() error {
 	isLess := p.Source == sourceProc || p.Source == sourceGopsutil
 	switch {
 	case !slices.Contains(sources, p.Source):
@@ -269,7 +269,7 @@ func (p argumentParser) source() error {
 	return nil
 }
 
-func (p argumentParser) zero() error {
+func (p argumentParser) takeZero() error {
 	if p.Levels.isZero, _ = p.flags.GetBool("zero"); !p.Levels.isZero {
 		return nil
 	}
@@ -293,7 +293,7 @@ func (p argumentParser) name(key, ending string) {
 
 // thresholds reads the thresholds of a level. The groups that they name in full
 // are reported also without a socket.
-func (p argumentParser) thresholds(flag string, level *thresholds) (err error) {
+func (p argumentParser) takeThresholds(flag string, level *thresholds) (err error) {
 	of := statuses
 	if !p.isRecording {
 		of = statusesOf(thisSystem)
@@ -340,7 +340,7 @@ func (p argumentParser) decideEmptiness() {
 	p.Levels.isJudgedEmpty = p.Levels.isJudgedEmpty || isOurs || len(p.Levels.named) > 0
 }
 
-func (p argumentParser) recording() (err error) {
+func (p argumentParser) takeRecording() (err error) {
 	if !p.isRecording {
 		return nil
 	}
