@@ -27,18 +27,18 @@ func (backlogs) tally() *tally {
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection | fieldQueues,
 		asks: func(s *socket) answer {
-			return sure(s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.Direction == directionIn)
+			return sure(s.Status == "LISTEN" || s.Status == "SYN_RECV" && s.direction == directionIn)
 		},
 		key: func(to []byte, s *socket) []byte {
-			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
-			to = append(append(to, s.Proto...), keySeparator...)
+			to = append(strconv.AppendUint(to, s.netnsID, 10), keySeparator...)
+			to = append(append(to, s.proto...), keySeparator...)
 			to = append(append(to, queueAddress(s)...), keySeparator...)
 			to = append(byLocalPort.append(to, s), keySeparator...)
 			if s.Status == "SYN_RECV" {
 				return to
 			}
-			to = append(strconv.AppendUint(to, uint64(s.Queue), 10), keySeparator...)
-			return strconv.AppendUint(to, uint64(s.Backlog), 10)
+			to = append(strconv.AppendUint(to, uint64(s.queue), 10), keySeparator...)
+			return strconv.AppendUint(to, uint64(s.backlog), 10)
 		},
 	}
 }
@@ -46,9 +46,9 @@ func (backlogs) tally() *tally {
 // queueAddress returns the address of the listener that the socket is, or whose
 // queue it is in.
 func queueAddress(s *socket) string {
-	isAny := s.Direction == directionIn && s.Listener == "" || isAnyAddress(s.Laddr.IP)
+	isAny := s.direction == directionIn && s.listener == "" || isAnyAddress(s.Laddr.IP)
 	switch {
-	case isAny && s.Proto == "tcp6": // ::ffff:0.0.0.0 as well
+	case isAny && s.proto == "tcp6": // ::ffff:0.0.0.0 as well
 		return "::"
 	case isAny:
 		return "0.0.0.0"
@@ -100,7 +100,7 @@ func (q queue) tally() *tally {
 		},
 		fields: fieldLocalAddress | fieldLocalPort | fieldNetns | fieldDirection,
 		asks: func(s *socket) answer {
-			isHere := s.NetnsID == q.id && s.Proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && queueAddress(s) == q.address
+			isHere := s.netnsID == q.id && s.proto == q.socketType && strconv.Itoa(int(s.Laddr.Port)) == q.port && queueAddress(s) == q.address
 			return sure(isHere && (s.Status == "LISTEN" || s.isWaiting))
 		},
 	}

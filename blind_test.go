@@ -70,7 +70,7 @@ func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 	} {
 		var got []string
 		config := configOf(t, strings.Fields(test.arguments)...)
-		for _, spot := range config.Question.blindSpots(config.Levels.by, config.Recording != nil) {
+		for _, spot := range config.question.blindSpots(config.levels.by, config.recording != nil) {
 			if got = append(got, spot.name); spot.isFilter {
 				got = append(got, "filter")
 			}

@@ -114,9 +114,9 @@ func (p packet) isIn(address netip.Addr, condition []byte) bool {
 
 // socket returns what the program's own rules see.
 func (p packet) socket() *socket {
-	s := &socket{Proto: "tcp"}
+	s := &socket{proto: "tcp"}
 	if p.family == unix.AF_INET6 {
-		s.Proto = "tcp6"
+		s.proto = "tcp6"
 	}
 	s.Status = "ESTABLISHED"
 	s.Laddr.IP, s.Laddr.Port = usualAddress(p.local.Addr()), uint32(p.local.Port())
@@ -166,7 +166,7 @@ func TestKernelLeavesOutWhatOurRulesLeaveOut(t *testing.T) {
 		return netip.AddrPortFrom(pick("10.0.0.1", "10.0.0.0", "10.128.0.1", "192.168.0.1", "127.0.0.1"), port)
 	}
 	for _, test := range boundFilters {
-		asked := configOf(t, strings.Fields(test.arguments)...).Question
+		asked := configOf(t, strings.Fields(test.arguments)...).question
 		program := bytecode(asked.bounds(0))
 		if err := audited(program); err != nil {
 			t.Errorf("%.60s: the kernel would refuse %v: %v", test.arguments, program, err)

@@ -18,21 +18,21 @@ const thisSystem = runtime.GOOS
 
 // options is what the command line asks for, checked and ready to use.
 type options struct {
-	Question   question
-	Levels     levels
-	Top        int // how many groups are printed where there can be many, 0 for all
-	AlwaysOK   bool
-	NoPerfdata bool
-	NoDetails  bool
-	Netns      string   // netnsSelf, netnsAll, a name, a process id or a path
-	Source     string   // one of sources
-	Recording  *fixture // nil: the live system
-	Timeout    time.Duration
-	Verbose    bool
-	Debug      bool
-	Help       bool
-	Version    bool
-	Log        debugLog
+	question   question
+	levels     levels
+	top        int // how many groups are printed where there can be many, 0 for all
+	alwaysOK   bool
+	noPerfdata bool
+	noDetails  bool
+	netns      string   // netnsSelf, netnsAll, a name, a process id or a path
+	source     string   // one of sources
+	recording  *fixture // nil: the live system
+	timeout    time.Duration
+	verbose    bool
+	debug      bool
+	help       bool
+	version    bool
+	log        debugLog
 }
 
 // The values of --source. Only Linux has netlink and /proc/net.
@@ -64,7 +64,7 @@ func parseArguments(line []string) (*options, error) {
 		return nil, flagError(err)
 	}
 	switch {
-	case c.Help || c.Version:
+	case c.help || c.version:
 		return c, nil
 	case flags.NArg() > 0:
 		return nil, argumentError(flags)
@@ -84,8 +84,8 @@ func parseArguments(line []string) (*options, error) {
 		{"netns", p.takeNetns},
 		{"source", p.takeSource},
 		{"zero", p.takeZero},
-		{"warning", func() error { return p.takeThresholds("warning", &c.Levels.warning) }},
-		{"critical", func() error { return p.takeThresholds("critical", &c.Levels.critical) }},
+		{"warning", func() error { return p.takeThresholds("warning", &c.levels.warning) }},
+		{"critical", func() error { return p.takeThresholds("critical", &c.levels.critical) }},
 		{"test", p.takeRecording},
 	} {
 		if err := step.read(); err != nil && step.flag != "" {
@@ -122,28 +122,28 @@ func (p argumentParser) takeTimeout() error {
 	if err != nil || patience%time.Second != 0 || patience < time.Second || patience > math.MaxInt32*time.Second {
 		return fmt.Errorf("%s is not possible, use 1 to %d seconds", quote(typed), math.MaxInt32)
 	}
-	p.Timeout = patience
+	p.timeout = patience
 	return nil
 }
 
 func (p argumentParser) takeTypes() (err error) {
-	p.Question.Types, p.Question.NotTypes, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
-	if err == nil && len(p.Question.kinds(statuses)) == 0 {
+	p.question.types, p.question.notTypes, err = parseNames(p.list("conn-type"), "type", socketTypes, knownType)
+	if err == nil && len(p.question.kinds(statuses)) == 0 {
 		err = errNothingLeft
 	}
 	return err
 }
 
 func (p argumentParser) takeStatuses() (err error) {
-	p.Question.Statuses, p.Question.NotStatuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
-	for _, status := range p.Question.Statuses {
+	p.question.statuses, p.question.notStatuses, err = parseNames(p.list("conn-status"), "status", statusesOf(thisSystem), canonicalStatus)
+	for _, status := range p.question.statuses {
 		if err == nil && !p.isRecording {
 			err = checkStatus(thisSystem, status)
 		}
 	}
-	if err == nil && len(p.Question.kinds(statuses)) == 0 {
+	if err == nil && len(p.question.kinds(statuses)) == 0 {
 		err = errors.New("no socket can match: UDP sockets have the status none, TCP sockets all the others")
-		if len(p.Question.NotTypes)+len(p.Question.NotStatuses) > 0 {
+		if len(p.question.notTypes)+len(p.question.notStatuses) > 0 {
 			err = errNothingLeft
 		}
 	}
@@ -156,15 +156,15 @@ func (p argumentParser) takeGrouping() error {
 		switch {
 		case d == nil:
 			return errUnknownDimension(item)
-		case p.Levels.by.has(d):
+		case p.levels.by.has(d):
 			return fmt.Errorf("the dimension %s is given twice", quote(item))
 		case (d == byNetns || d == byUnit) && !p.onLiveLinux() && !p.isRecording:
 			return errOnlyLinux(d.name)
 		}
-		p.Levels.by = append(p.Levels.by, d)
+		p.levels.by = append(p.levels.by, d)
 	}
-	if len(p.Levels.by) == 0 {
-		p.Levels.by = grouping{byType, byStatus}
+	if len(p.levels.by) == 0 {
+		p.levels.by = grouping{byType, byStatus}
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (p argumentParser) takeTop() error {
 	if top < 0 || top > math.MaxInt32 {
 		return fmt.Errorf("%d is not possible, use 0 for all groups, or 1 to %d", top, math.MaxInt32)
 	}
-	p.Top = int(top)
+	p.top = int(top)
 	return nil
 }
 
@@ -193,7 +193,7 @@ func (p argumentParser) takeFilters() error {
 		if err != nil {
 			return fmt.Errorf("--%s: %w", d.name, err)
 		}
-		p.Question.Filters = append(p.Question.Filters, f)
+		p.question.filters = append(p.question.filters, f)
 	}
 	return nil
 }
@@ -232,11 +232,11 @@ func (p argumentParser) takeMinIdle() error {
 	case !p.onLiveLinux():
 		return errOnlyLinux("how long a connection is idle")
 	}
-	p.Question.MinIdle, p.Question.MinIdleTyped = idle, typed
-	switch types := p.Question.Types; {
+	p.question.minIdle, p.question.minIdleTyped = idle, typed
+	switch types := p.question.types; {
 	case len(types) > 0 && !slices.Contains(types, "tcp") && !slices.Contains(types, "tcp6"):
 		return errors.New("only TCP connections can be idle: add tcp or tcp6 to --conn-type")
-	case len(p.Question.kinds(statuses)) == 0:
+	case len(p.question.kinds(statuses)) == 0:
 		return fmt.Errorf("only connections can be idle: add one of %s to --conn-status", strings.ToLower(strings.Join(openStatuses, ", ")))
 	}
 	return nil
@@ -244,50 +244,50 @@ func (p argumentParser) takeMinIdle() error {
 
 func (p argumentParser) takeNetns() error {
 	switch {
-	case p.Netns == "":
+	case p.netns == "":
 		return errors.New("give self, all, a name under /run/netns, a process id or a path")
-	case p.Netns != netnsSelf && !p.onLiveLinux():
+	case p.netns != netnsSelf && !p.onLiveLinux():
 		return errOnlyLinux("a network namespace")
 	}
 	return nil
 }
 
 func (p argumentParser) takeSource() error {
-	isLess := p.Source == sourceProc || p.Source == sourceGopsutil
+	isLess := p.source == sourceProc || p.source == sourceGopsutil
 	switch {
-	case !slices.Contains(sources, p.Source):
-		return fmt.Errorf("unknown source %s: use %s", quote(p.Source), strings.Join(sources, ", "))
-	case p.Source != sourceAuto && p.Source != sourceGopsutil && thisSystem != "linux":
-		return fmt.Errorf("%s is only on Linux: use %s or %s", p.Source, sourceAuto, sourceGopsutil)
-	case isLess && p.Question.MinIdle > 0:
-		return fmt.Errorf("%s does not know how long a connection is idle, which needs netlink: leave out --min-idle or --source", p.Source)
-	case isLess && (p.Question.hasFilter(byUnit) || p.Levels.by.has(byUnit)):
-		return fmt.Errorf("%s does not know units, which need netlink: leave out unit or --source", p.Source)
-	case p.Source == sourceGopsutil && p.Netns != netnsSelf:
+	case !slices.Contains(sources, p.source):
+		return fmt.Errorf("unknown source %s: use %s", quote(p.source), strings.Join(sources, ", "))
+	case p.source != sourceAuto && p.source != sourceGopsutil && thisSystem != "linux":
+		return fmt.Errorf("%s is only on Linux: use %s or %s", p.source, sourceAuto, sourceGopsutil)
+	case isLess && p.question.minIdle > 0:
+		return fmt.Errorf("%s does not know how long a connection is idle, which needs netlink: leave out --min-idle or --source", p.source)
+	case isLess && (p.question.hasFilter(byUnit) || p.levels.by.has(byUnit)):
+		return fmt.Errorf("%s does not know units, which need netlink: leave out unit or --source", p.source)
+	case p.source == sourceGopsutil && p.netns != netnsSelf:
 		return errors.New("gopsutil reads this network namespace only: leave out --netns or --source")
 	}
 	return nil
 }
 
 func (p argumentParser) takeZero() error {
-	if p.Levels.isZero, _ = p.flags.GetBool("zero"); !p.Levels.isZero {
+	if p.levels.isZero, _ = p.flags.GetBool("zero"); !p.levels.isZero {
 		return nil
 	}
-	if !p.Levels.by.isPlain() {
+	if !p.levels.by.isPlain() {
 		return errors.New("works only with --by type and status: other groups are not known beforehand")
 	}
-	for _, k := range p.Question.kinds(statusesOf(thisSystem)) {
-		s := socket{Proto: k.socketType}
+	for _, k := range p.question.kinds(statusesOf(thisSystem)) {
+		s := socket{proto: k.socketType}
 		s.Status = k.status
-		p.name(string(p.Levels.by.key(nil, &s)), "")
+		p.name(string(p.levels.by.key(nil, &s)), "")
 	}
 	return nil
 }
 
 // name has a group reported even if it has no socket.
 func (p argumentParser) name(key, ending string) {
-	if one := (groupName{key: key, mark: ending}); !slices.Contains(p.Levels.named, one) {
-		p.Levels.named = append(p.Levels.named, one)
+	if one := (groupName{key: key, mark: ending}); !slices.Contains(p.levels.named, one) {
+		p.levels.named = append(p.levels.named, one)
 	}
 }
 
@@ -298,30 +298,30 @@ func (p argumentParser) takeThresholds(flag string, level *thresholds) (err erro
 	if !p.isRecording {
 		of = statusesOf(thisSystem)
 	}
-	*level, err = parseThresholds(p.list(flag), p.Levels.by, func(name groupName) (groupName, error) {
-		p.Levels.isJudgedEmpty = true
+	*level, err = parseThresholds(p.list(flag), p.levels.by, func(name groupName) (groupName, error) {
+		p.levels.isJudgedEmpty = true
 		switch {
 		case isLimit(name.key) && !p.onLiveLinux():
 			return name, errOnlyLinux(name.text)
-		case isLimit(name.key) && p.Source == sourceGopsutil:
+		case isLimit(name.key) && p.source == sourceGopsutil:
 			return name, fmt.Errorf("gopsutil does not know %s: leave it out, or --source", name.text)
 		case isLimit(name.key) || name.key == totalGroup:
 			return name, nil
 		}
-		if status := p.Levels.by.value(name.key, byStatus); status != "" && !p.isRecording {
+		if status := p.levels.by.value(name.key, byStatus); status != "" && !p.isRecording {
 			if err := checkStatus(thisSystem, status); err != nil {
 				return name, err
 			}
 		}
 		if !p.isRecording { // which has the ids of users
-			name.key = p.Levels.by.with(name.key, byUser, firstUserName)
+			name.key = p.levels.by.with(name.key, byUser, firstUserName)
 		}
-		if p.Levels.by.isWhole(name.key) {
+		if p.levels.by.isWhole(name.key) {
 			p.name(name.key, name.mark)
-		} else if !slices.Contains(p.Levels.parts, name.key) {
-			p.Levels.parts = append(p.Levels.parts, name.key)
+		} else if !slices.Contains(p.levels.parts, name.key) {
+			p.levels.parts = append(p.levels.parts, name.key)
 		}
-		return name, p.Question.checkKey(p.Levels.by, name.key, name.text, of)
+		return name, p.question.checkKey(p.levels.by, name.key, name.text, of)
 	})
 	for _, name := range limitNames() {
 		if t, isSet := (*level)[name]; err == nil && isSet && (t.Lower > 100 || t.Upper > 100 && !t.Inside && !math.IsInf(t.Upper, 1)) {
@@ -336,8 +336,8 @@ func (p argumentParser) takeThresholds(flag string, level *thresholds) (err erro
 // it does with any GROUP=RANGE. With the flags of the check that this one replaces
 // alone that is OK.
 func (p argumentParser) decideEmptiness() {
-	isOurs := len(p.Question.Filters) > 0 || p.flags.Changed("by") || p.Question.MinIdle > 0 || p.Netns != netnsSelf
-	p.Levels.isJudgedEmpty = p.Levels.isJudgedEmpty || isOurs || len(p.Levels.named) > 0
+	isOurs := len(p.question.filters) > 0 || p.flags.Changed("by") || p.question.minIdle > 0 || p.netns != netnsSelf
+	p.levels.isJudgedEmpty = p.levels.isJudgedEmpty || isOurs || len(p.levels.named) > 0
 }
 
 func (p argumentParser) takeRecording() (err error) {
@@ -345,6 +345,6 @@ func (p argumentParser) takeRecording() (err error) {
 		return nil
 	}
 	typed, _ := p.flags.GetString("test")
-	p.Recording, err = parseRecording(typed)
+	p.recording, err = parseRecording(typed)
 	return err
 }

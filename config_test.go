@@ -179,28 +179,28 @@ func TestSpellingsOfTypesAndStatuses(t *testing.T) {
 		{"--conn-status estab,LISTENING", "", "ESTABLISHED,LISTEN"},
 		{"--conn-status listen,close,not:close", "", "LISTEN,CLOSE,!CLOSE"},
 	} {
-		selected := configOf(t, strings.Fields(strings.Replace(test.arguments, "= ", "=", 1))...).Question
+		selected := configOf(t, strings.Fields(strings.Replace(test.arguments, "= ", "=", 1))...).question
 		list := func(names, excluded []string) string {
 			for _, name := range excluded {
 				names = append(names, "!"+name)
 			}
 			return strings.Join(names, ",")
 		}
-		if got := list(selected.Types, selected.NotTypes); got != test.types {
+		if got := list(selected.types, selected.notTypes); got != test.types {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
-		if got := list(selected.Statuses, selected.NotStatuses); got != test.statuses {
+		if got := list(selected.statuses, selected.notStatuses); got != test.statuses {
 			t.Errorf("%s: got %s", test.arguments, got)
 		}
 	}
 }
 
 func TestStatusesAsTheOutputPrintsThem(t *testing.T) {
-	if got := configOf(t, "--conn-status", "CLOSE WAIT, fin wait2").Question.Statuses; strings.Join(got, ",") != "CLOSE_WAIT,FIN_WAIT2" {
+	if got := configOf(t, "--conn-status", "CLOSE WAIT, fin wait2").question.statuses; strings.Join(got, ",") != "CLOSE_WAIT,FIN_WAIT2" {
 		t.Errorf("got %q", got)
 	}
 	for _, typed := range []string{"!listen", "not:listen", "not:LISTENING"} {
-		got := configOf(t, "--conn-status", typed).Question
+		got := configOf(t, "--conn-status", typed).question
 		for _, status := range statusesOf(thisSystem) {
 			if is := len(got.kinds([]string{status})) > 0; is == (status == "LISTEN") {
 				t.Errorf("%s: %s counts: %t", typed, status, is)
@@ -216,21 +216,21 @@ func TestNothingFoundIsJudgedWithFlagsOfOurs(t *testing.T) {
 		"-c 1: --local-port 443": true, "-c 1: --by process": true, "-c 1: --by type,status": true, "-c listen=1:": true, "-c tcp_listen=1:": true, "-w tcp=5 -c 1:": true,
 	} {
 		config, err := parseArguments(strings.Fields(arguments))
-		if err == nil && config.Levels.isJudgedEmpty != want {
+		if err == nil && config.levels.isJudgedEmpty != want {
 			t.Errorf("%s: got %t", arguments, !want)
 		}
 	}
-	if thisSystem == "linux" && (!configOf(t, "--min-idle", "5m").Levels.isJudgedEmpty || !configOf(t, "--netns", "all").Levels.isJudgedEmpty) {
+	if thisSystem == "linux" && (!configOf(t, "--min-idle", "5m").levels.isJudgedEmpty || !configOf(t, "--netns", "all").levels.isJudgedEmpty) {
 		t.Error("--min-idle or --netns is not taken for a flag of ours")
 	}
 }
 
 func TestWhatIsTakenIsKept(t *testing.T) {
 	c := configOf(t, strings.Fields("--timeout 2147483647 --top 2147483647 --by user,PROCESS --always-ok --no-perfdata --no-details -v -d")...)
-	if c.Timeout != 2147483647*time.Second || c.Top != 2147483647 || c.Levels.by.names(",") != "user,process" || !c.AlwaysOK || !c.NoPerfdata || !c.NoDetails || !c.Verbose || !c.Debug {
+	if c.timeout != 2147483647*time.Second || c.top != 2147483647 || c.levels.by.names(",") != "user,process" || !c.alwaysOK || !c.noPerfdata || !c.noDetails || !c.verbose || !c.debug {
 		t.Errorf("got %+v", c)
 	}
-	if c := configOf(t); c.Timeout != 30*time.Second || c.Top != 10 || c.Levels.by.names(",") != "type,status" || c.Netns != netnsSelf || c.Source != sourceAuto || c.Recording != nil {
+	if c := configOf(t); c.timeout != 30*time.Second || c.top != 10 || c.levels.by.names(",") != "type,status" || c.netns != netnsSelf || c.source != sourceAuto || c.recording != nil {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -156,17 +156,17 @@ const portHidden = 1 << 16
 // tell, and empty where nobody asked.
 type socket struct {
 	net.ConnectionStat
-	Proto     string        // one of socketTypes
+	proto     string        // one of socketTypes
 	owner                   // of a connection that nobody has accepted, that of its listener
-	Netns     string        // the name of the network namespace
-	NetnsID   uint64        // tells network namespaces of the same name apart
-	Direction string        // directionIn, directionOut, directionListen, or nothing
-	Listener  string        // the address of the listener that directionIn came in on, "" for any
-	Idle      time.Duration // since the last data, negative where the kernel keeps no times
-	Left      time.Duration // of TIME_WAIT
-	Queue     uint32        // of a listener: connections that nobody has accepted
-	Backlog   uint32        // of a listener: how many it takes, less one
-	Interface uint32        // that it is bound to, 0 for any
+	netns     string        // the name of the network namespace
+	netnsID   uint64        // tells network namespaces of the same name apart
+	direction string        // directionIn, directionOut, directionListen, or nothing
+	listener  string        // the address of the listener that directionIn came in on, "" for any
+	idle      time.Duration // since the last data, negative where the kernel keeps no times
+	left      time.Duration // of TIME_WAIT
+	queue     uint32        // of a listener: connections that nobody has accepted
+	backlog   uint32        // of a listener: how many it takes, less one
+	device    uint32        // that it is bound to, 0 for any
 
 	isWaiting bool // nobody has accepted it yet
 	isNamed   bool // it was made from the name of a group, which may be in any case
@@ -177,10 +177,10 @@ type socket struct {
 
 // owner is whose a socket is.
 type owner struct {
-	Process string   // the names of the holders, each once, joined by +
-	Holders []holder // the processes that hold it, where they can be told
-	User    string   // who made it
-	Unit    string   // the systemd unit or the container that made it
+	process string   // the names of the holders, each once, joined by +
+	holders []holder // the processes that hold it, where they can be told
+	user    string   // who made it
+	unit    string   // the systemd unit or the container that made it
 }
 
 // holder is a process that holds a socket.
@@ -190,7 +190,7 @@ type holder struct {
 	user string // that it runs as
 }
 
-// Values of socket.Direction.
+// Values of socket.direction.
 const (
 	directionIn     = "in"     // the local port is one that is listened on
 	directionOut    = "out"    // it is not
@@ -217,25 +217,25 @@ type waitingRoom struct {
 func (w waitingRoom) add(s *socket) waitingRoom {
 	w.all = w.all.or(s.owner)
 	switch {
-	case w.queue == 0 && s.Queue > 0:
+	case w.queue == 0 && s.queue > 0:
 		w.waiting = s.owner
-	case w.queue == 0 || s.Queue > 0: // both are empty, or neither is
+	case w.queue == 0 || s.queue > 0: // both are empty, or neither is
 		w.waiting = w.waiting.or(s.owner)
 	}
-	w.queue = max(w.queue, s.Queue)
+	w.queue = max(w.queue, s.queue)
 	return w
 }
 
 // or returns the owner of what is one's or the other's.
 func (o owner) or(other owner) owner {
-	if o.Process != other.Process {
-		o.Process, o.Holders = hidden, nil
+	if o.process != other.process {
+		o.process, o.holders = hidden, nil
 	}
-	if o.User != other.User {
-		o.User = hidden
+	if o.user != other.user {
+		o.user = hidden
 	}
-	if o.Unit != other.Unit {
-		o.Unit = hidden
+	if o.unit != other.unit {
+		o.unit = hidden
 	}
 	return o
 }
@@ -246,14 +246,14 @@ func isAnyAddress(text string) bool { return text == "0.0.0.0" || text == "::" |
 // connection that no process holds and that is no orphan waits to be accepted:
 // it has the owner of its listener.
 func (l listeners) orient(s *socket, isHeld bool) {
-	s.Listener, s.isWaiting = "", false
-	anywhere := listener{s.Proto, "", s.Laddr.Port}
-	here := listener{s.Proto, s.Laddr.IP, s.Laddr.Port}
-	untold := listener{socketType: s.Proto, address: hidden}
+	s.listener, s.isWaiting = "", false
+	anywhere := listener{s.proto, "", s.Laddr.Port}
+	here := listener{s.proto, s.Laddr.IP, s.Laddr.Port}
+	untold := listener{socketType: s.proto, address: hidden}
 	isUntold := s.Laddr.IP == hidden || s.Laddr.Port >= portHidden
 	switch {
 	case s.Status == "LISTEN":
-		s.Direction = directionListen
+		s.direction = directionListen
 		if isUntold {
 			here = untold
 		} else if isAnyAddress(s.Laddr.IP) {
@@ -262,23 +262,23 @@ func (l listeners) orient(s *socket, isHeld bool) {
 		if others, isThere := l[here]; isThere {
 			l[here] = others.add(s)
 		} else {
-			l[here] = waitingRoom{s.owner, s.owner, s.Queue}
+			l[here] = waitingRoom{s.owner, s.owner, s.queue}
 		}
 		return
-	case isUDP(s.Proto) && s.Raddr.Port == 0:
-		s.Direction = nothing
+	case isUDP(s.proto) && s.Raddr.Port == 0:
+		s.direction = nothing
 		return
 	case isUntold:
-		s.Direction = hidden
+		s.direction = hidden
 		return
 	}
-	s.Direction = directionOut
+	s.direction = directionOut
 	if _, isThere := l[untold]; isThere {
-		s.Direction = hidden
+		s.direction = hidden
 	}
 	for _, each := range []listener{here, anywhere} {
 		if with, isThere := l[each]; isThere {
-			s.Direction, s.Listener = directionIn, each.address
+			s.direction, s.listener = directionIn, each.address
 			s.isWaiting = !isHeld && (s.Status == "ESTABLISHED" || s.Status == "CLOSE_WAIT" || s.Status == "SYN_RECV")
 			switch {
 			case s.isWaiting && s.Status == "SYN_RECV":

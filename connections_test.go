@@ -26,23 +26,23 @@ func socketOf(line string) *socket {
 	for len(words) < 6 {
 		words = append(words, nothing)
 	}
-	s := &socket{Proto: words[0], Idle: -1, Direction: nothing}
-	s.Status, s.User, s.Unit = words[1], words[3], nothing
+	s := &socket{proto: words[0], idle: -1, direction: nothing}
+	s.Status, s.user, s.unit = words[1], words[3], nothing
 	s.Laddr.IP, s.Laddr.Port = endpoint(words[4])
 	s.Raddr.IP, s.Raddr.Port = endpoint(words[5])
 	var names []string
 	for word := range strings.SplitSeq(words[2], "+") {
 		name, pid, _ := strings.Cut(strings.TrimSuffix(word, "]"), "[")
 		if number, _ := strconv.Atoi(pid); number > 0 {
-			s.Holders = append(s.Holders, holder{int32(number), name, words[3]})
+			s.holders = append(s.holders, holder{int32(number), name, words[3]})
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	s.Process = strings.Join(names, "+")
-	if len(s.Holders) > 0 {
-		s.Pid = s.Holders[0].pid
+	s.process = strings.Join(names, "+")
+	if len(s.holders) > 0 {
+		s.Pid = s.holders[0].pid
 	}
 	for _, option := range more {
 		name, value, _ := strings.Cut(option, "=")
@@ -53,18 +53,18 @@ func socketOf(line string) *socket {
 
 // socketOptions are what not every socket has: unit=nginx.service, and so on.
 var socketOptions = map[string]func(s *socket, value string){
-	"unit":      func(s *socket, value string) { s.Unit = value },
-	"netns":     func(s *socket, value string) { s.Netns = value },
-	"space":     func(s *socket, value string) { s.NetnsID = uint64(numberOf(value)) },
-	"direction": func(s *socket, value string) { s.Direction = value },
-	"idle":      func(s *socket, value string) { s.Idle = durationOf(value) },
-	"left":      func(s *socket, value string) { s.Left = durationOf(value) },
-	"queue":     func(s *socket, value string) { s.Queue = uint32(numberOf(value)) },
-	"backlog":   func(s *socket, value string) { s.Backlog = uint32(numberOf(value)) },
-	"device":    func(s *socket, value string) { s.Interface = uint32(numberOf(value)) },
+	"unit":      func(s *socket, value string) { s.unit = value },
+	"netns":     func(s *socket, value string) { s.netns = value },
+	"space":     func(s *socket, value string) { s.netnsID = uint64(numberOf(value)) },
+	"direction": func(s *socket, value string) { s.direction = value },
+	"idle":      func(s *socket, value string) { s.idle = durationOf(value) },
+	"left":      func(s *socket, value string) { s.left = durationOf(value) },
+	"queue":     func(s *socket, value string) { s.queue = uint32(numberOf(value)) },
+	"backlog":   func(s *socket, value string) { s.backlog = uint32(numberOf(value)) },
+	"device":    func(s *socket, value string) { s.device = uint32(numberOf(value)) },
 	"runs-as": func(s *socket, value string) {
-		for i := range s.Holders {
-			s.Holders[i].user = value
+		for i := range s.holders {
+			s.holders[i].user = value
 		}
 	},
 }
@@ -132,7 +132,7 @@ func TestRecordedConnectionsAreCountedByTypeAndStatus(t *testing.T) {
 	} {
 		t.Run(recording, func(t *testing.T) {
 			tallied := (&question{}).tally(grouping{byType, byStatus})
-			found, err := count((&fixture{Path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{tallied}), tallied)
+			found, err := count((&fixture{path: "testdata/" + recording + ".json"}).dumps(t.Context(), []*tally{tallied}), tallied)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,8 +195,8 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		{"tcp ESTABLISHED web - ? 10.0.0.9:50000", "?", ""},
 	} {
 		s := socketOf(test.line)
-		if listening.orient(s, true); s.Direction != test.direction || s.Listener != test.listener || s.isWaiting {
-			t.Errorf("%s: got %s at %q", test.line, s.Direction, s.Listener)
+		if listening.orient(s, true); s.direction != test.direction || s.listener != test.listener || s.isWaiting {
+			t.Errorf("%s: got %s at %q", test.line, s.direction, s.listener)
 		}
 	}
 	for _, test := range []struct {
@@ -217,8 +217,8 @@ func TestConnectionsThatCameInAreKnownByTheirListener(t *testing.T) {
 		{"tcp ESTABLISHED ? - 10.0.0.1:80 10.0.0.9:50000", "?", true},
 	} {
 		s := socketOf(test.line)
-		if listening.orient(s, test.isHeld); s.Process != test.process || s.isWaiting != (test.process != "-" && !test.isHeld) {
-			t.Errorf("%s: got %s, %t", test.line, s.Process, s.isWaiting)
+		if listening.orient(s, test.isHeld); s.process != test.process || s.isWaiting != (test.process != "-" && !test.isHeld) {
+			t.Errorf("%s: got %s, %t", test.line, s.process, s.isWaiting)
 		}
 	}
 }

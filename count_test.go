@@ -86,7 +86,7 @@ func TestOnePassServesAllTallies(t *testing.T) {
 			return made(socketsOf(lines...)).read(to)
 		}}}}
 	}
-	selected, by := configOf(t, "--process", "java").Question, grouping{byProcess, byStatus}
+	selected, by := configOf(t, "--process", "java").question, grouping{byProcess, byStatus}
 	tallies := []*tally{
 		(&question{}).tally(by), selected.tally(by), (&question{}).tally(nil), selected.tallyHidden(byProcess), selected.tallyOf(by, "java\x00LISTEN"), selected.tallyOf(by, "?\x00LISTEN"),
 	}
@@ -193,10 +193,10 @@ func TestFailuresOfSourcesForWhichAnotherServedAreKept(t *testing.T) {
 
 // A number of sockets will do only where types and statuses alone matter.
 func TestNumbersCountForPlainTalliesOnly(t *testing.T) {
-	selected := configOf(t, "--conn-type", "tcp", "--local-port", "80").Question
+	selected := configOf(t, "--conn-type", "tcp", "--local-port", "80").question
 	byNamespace := (&question{}).tally(grouping{byType, byStatus})
 	byNamespace.fields |= fieldNetns
-	all := newCounter([]*tally{(&question{}).tally(grouping{byType, byStatus}), (&question{Types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
+	all := newCounter([]*tally{(&question{}).tally(grouping{byType, byStatus}), (&question{types: []string{"tcp6"}}).tally(nil), selected.tally(nil), byNamespace})
 	all.addTo((*tally).isPlain, socketOf("tcp ESTABLISHED"), 50000)
 	all.addTo((*tally).isPlain, socketOf("tcp6 ESTABLISHED"), 7)
 	all.addTo((*tally).isPlain, socketOf("tcp CLOSE"), 0)
@@ -218,7 +218,7 @@ func TestKeyIsMadeOnceForASocket(t *testing.T) {
 	asked := 0
 	counting := &dimension{name: "counting", text: func(s *socket) *string {
 		asked++
-		return &s.Process
+		return &s.process
 	}}
 	by, q := grouping{counting}, &question{}
 	all := newCounter([]*tally{q.tally(by), q.tally(by), q.tallyOf(by, "web"), q.tallyOf(by, "db")})
@@ -226,7 +226,7 @@ func TestKeyIsMadeOnceForASocket(t *testing.T) {
 	for i, add := range []func(){
 		func() { all.add(s) }, func() { all.addTo((*tally).isPlain, s, 3) }, func() { all.addTo(func(*tally) bool { return true }, s, 1) },
 	} {
-		s.Process = []string{"web", "db", "web"}[i]
+		s.process = []string{"web", "db", "web"}[i]
 		if add(); asked != i+1 {
 			t.Errorf("it is made %d times for %d sockets", asked, i+1)
 		}
@@ -241,9 +241,9 @@ func TestKeyIsMadeOnceForASocket(t *testing.T) {
 // A reader leaves out what a tally says that cannot count: it must be right.
 func TestTalliesLeaveNothingOutThatCounts(t *testing.T) {
 	ephemeral, queues := ephemeralPorts{0: {portRange: portRange{40000, 40099}}}, backlogs{0: {}}
-	filtered := configOf(t, "--local-port", "40000-40010", "--remote-address", "10.0.0.0/8").Question
+	filtered := configOf(t, "--local-port", "40000-40010", "--remote-address", "10.0.0.0/8").question
 	tallies := map[string]*tally{
-		"all": (&question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").Question.tally(nil), "filtered": filtered.tally(nil),
+		"all": (&question{}).tally(nil), "selected": configOf(t, "--conn-type", "tcp6,udp", "--conn-status", "listen,none,close_wait").question.tally(nil), "filtered": filtered.tally(nil),
 		"one group": (&question{}).tallyOf(grouping{byType, byStatus}, "tcp6\x00CLOSE_WAIT"), "a status": (&question{}).tallyOf(grouping{byProcess, byStatus}, "web\x00LISTEN"),
 		"ports": ephemeral.tally(), "queues": queues.tally(), "one queue": queue{socketType: "tcp", address: "0.0.0.0", port: "40001"}.tally(),
 	}
@@ -275,7 +275,7 @@ func isOutOfBounds(one *tally, s *socket) bool {
 	if one.bounds == nil {
 		return false
 	}
-	return slices.ContainsFunc(one.bounds(s.NetnsID), func(b bound) bool {
+	return slices.ContainsFunc(one.bounds(s.netnsID), func(b bound) bool {
 		port := map[bool]uint32{false: s.Laddr.Port, true: s.Raddr.Port}[b.isRemote]
 		return len(b.ports) > 0 && !slices.ContainsFunc(b.ports, func(r portRange) bool { return r.has(port) })
 	})
@@ -302,7 +302,7 @@ func TestNothingIsAllocatedForASocket(t *testing.T) {
 	for name, arguments := range tests {
 		t.Run(name, func(t *testing.T) {
 			config := configOf(t, arguments...)
-			tallied := newCounter([]*tally{config.Question.tally(config.Levels.by)})
+			tallied := newCounter([]*tally{config.question.tally(config.levels.by)})
 			add := func() {
 				for _, s := range from {
 					tallied.add(s)

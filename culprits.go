@@ -104,10 +104,10 @@ func (v violation) peers() *tally {
 	}
 	t.key = func(to []byte, s *socket) []byte {
 		to = append(append(to, s.Raddr.IP...), keySeparator...)
-		if s.Direction != directionIn {
+		if s.direction != directionIn {
 			return byRemotePort.append(append(to, keySeparator...), s)
 		}
-		to = append(append(to, s.Listener...), keySeparator...)
+		to = append(append(to, s.listener...), keySeparator...)
 		return append(byLocalPort.append(to, s), keySeparator...)
 	}
 	return &t
@@ -160,13 +160,13 @@ func (v violation) idle() *tally {
 	t := *v.tally
 	t.fields |= fieldIdleIfKnown
 	t.asks = func(s *socket) answer {
-		if s.Idle < 0 || !slices.Contains(openStatuses, s.Status) {
+		if s.idle < 0 || !slices.Contains(openStatuses, s.Status) {
 			return no
 		}
 		return v.tally.asks(s)
 	}
 	t.key = func(to []byte, s *socket) []byte {
-		idle := s.Idle
+		idle := s.idle
 		if idle > time.Hour {
 			idle = idle.Truncate(time.Minute)
 		}

@@ -31,8 +31,8 @@ func TestAlertNamesWhoWhereToAndSinceWhen(t *testing.T) {
 	asRoot := leakingHost()
 	asNobody := leakingHost()
 	for _, s := range asNobody {
-		if s.Process != nothing {
-			s.Process, s.Holders = hidden, nil
+		if s.process != nothing {
+			s.process, s.holders = hidden, nil
 		}
 	}
 	for _, test := range []struct {

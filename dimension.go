@@ -30,13 +30,13 @@ type dimension struct {
 
 var (
 	byType = &dimension{name: "type",
-		text: func(s *socket) *string { return &s.Proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
+		text: func(s *socket) *string { return &s.proto }, pattern: `(?:tcp|udp)[46]?`, parse: knownType}
 	byStatus = &dimension{name: "status",
 		text: func(s *socket) *string { return &s.Status }, parse: canonicalStatus}
 	byProcess = &dimension{name: "process", needs: fieldProcess, help: "Count only sockets of processes of this `NAME`; * and ? as in a shell; not: in front excludes, as in every filter",
-		text: func(s *socket) *string { return &s.Process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
+		text: func(s *socket) *string { return &s.process }, pattern: `.+`, parse: parseFreeName, item: processItem, isFree: true}
 	byUser = &dimension{name: "user", needs: fieldUser, help: "Count only sockets made by this `USER`: a name or an id",
-		text: func(s *socket) *string { return &s.User }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
+		text: func(s *socket) *string { return &s.user }, pattern: `.+`, parse: parseFreeName, item: userItem, isFree: true}
 	byLocalAddress = &dimension{name: "local-address", needs: fieldLocalAddress, help: "Count only sockets on this local `ADDRESS` or network (10.0.0.0/8)",
 		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
 	byLocalPort = &dimension{name: "local-port", needs: fieldLocalPort, help: "Count only sockets on this local `PORT`: a number or a range (8000-8100)",
@@ -46,11 +46,11 @@ var (
 	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
 		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
 	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` (nginx.service) or container; Linux",
-		text: func(s *socket) *string { return &s.Unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
+		text: func(s *socket) *string { return &s.unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
 	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in, out, or listen",
-		text: func(s *socket) *string { return &s.Direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
+		text: func(s *socket) *string { return &s.direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
 	byNetns = &dimension{name: "netns", needs: fieldNetns,
-		text: func(s *socket) *string { return &s.Netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
+		text: func(s *socket) *string { return &s.netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
 )
 
 func localAddress(s *socket) *string  { return &s.Laddr.IP }

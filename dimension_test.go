@@ -57,9 +57,9 @@ func TestGroupingsOfARecording(t *testing.T) {
 
 // groupsOf returns the judged groups of the sockets.
 func groupsOf(config *options, from made) []group {
-	tallied := newCounter([]*tally{config.Question.tally(config.Levels.by)})
+	tallied := newCounter([]*tally{config.question.tally(config.levels.by)})
 	_ = from.read(tallied)
-	return config.Levels.judgeGroups(tallied[0])
+	return config.levels.judgeGroups(tallied[0])
 }
 
 // What is asked of a socket, row by row.
@@ -141,7 +141,7 @@ var outsideDimensions = []string{"process", "user", "unit", "netns", "local-addr
 func outsideSockets(texts ...string) (from made) {
 	for i, text := range texts {
 		s := socketOf("tcp LISTEN")
-		s.Process, s.User, s.Unit, s.Netns = givenName(text), givenName(text), givenName(text), givenName(text)
+		s.process, s.user, s.unit, s.netns = givenName(text), givenName(text), givenName(text), givenName(text)
 		s.Status, _ = canonicalStatus(text)
 		s.Status = givenName(s.Status)
 		s.Laddr.IP, s.Laddr.Port, s.Raddr.IP, s.Raddr.Port, s.Pid = usualText(text), uint32(i+1), usualText(text), uint32(i+1), int32(i+1)

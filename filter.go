@@ -11,14 +11,14 @@ import (
 
 // question says which sockets count.
 type question struct {
-	Types       []string // canonical; empty for all
-	Statuses    []string // canonical; empty for all
-	NotTypes    []string // but for these
-	NotStatuses []string
-	Filters     []filter
-	MinIdle     time.Duration // 0: sockets count however busy they are
+	types       []string // canonical; empty for all
+	statuses    []string // canonical; empty for all
+	notTypes    []string // but for these
+	notStatuses []string
+	filters     []filter
+	minIdle     time.Duration // 0: sockets count however busy they are
 
-	MinIdleTyped string
+	minIdleTyped string
 }
 
 // openStatuses are those of connections that have had traffic and may have more.
@@ -26,41 +26,41 @@ var openStatuses = []string{"CLOSE_WAIT", "CLOSING", "ESTABLISHED", "FIN_WAIT1",
 
 // includes tells whether any socket of the type and in the status can count.
 func (q *question) includes(socketType, status string) bool {
-	if slices.Contains(q.NotTypes, socketType) || slices.Contains(q.NotStatuses, status) {
+	if slices.Contains(q.notTypes, socketType) || slices.Contains(q.notStatuses, status) {
 		return false
 	}
-	return (len(q.Types) == 0 || slices.Contains(q.Types, socketType)) &&
-		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, status)) &&
-		(q.MinIdle == 0 || !isUDP(socketType) && slices.Contains(openStatuses, status))
+	return (len(q.types) == 0 || slices.Contains(q.types, socketType)) &&
+		(len(q.statuses) == 0 || slices.Contains(q.statuses, status)) &&
+		(q.minIdle == 0 || !isUDP(socketType) && slices.Contains(openStatuses, status))
 }
 
 // asks tells whether the socket counts. Nothing else decides that.
 func (q *question) asks(s *socket) answer {
-	if !q.includes(s.Proto, s.Status) || q.MinIdle > 0 && s.Idle < q.MinIdle {
+	if !q.includes(s.proto, s.Status) || q.minIdle > 0 && s.idle < q.minIdle {
 		return no
 	}
 	counted := yes
-	for i := range q.Filters {
-		counted = min(counted, q.Filters[i].asks(s))
+	for i := range q.filters {
+		counted = min(counted, q.filters[i].asks(s))
 	}
 	return counted
 }
 
 func (q *question) fields() (all fields) {
-	for _, f := range q.Filters {
+	for _, f := range q.filters {
 		all |= f.needs
 		if f.isRemote {
 			all |= fieldRemotePort // which tells whether there is a peer
 		}
 	}
-	if q.MinIdle > 0 {
+	if q.minIdle > 0 {
 		all |= fieldIdle
 	}
 	return all
 }
 
 func (q *question) hasFilter(d *dimension) bool {
-	return slices.ContainsFunc(q.Filters, func(f filter) bool { return f.dimension == d })
+	return slices.ContainsFunc(q.filters, func(f filter) bool { return f.dimension == d })
 }
 
 // groupKey returns the key of the group that the socket is in. In a run there is
@@ -110,7 +110,7 @@ func (q *question) tallyHidden(d *dimension) *tally {
 
 // bounds returns what the filters on ports and addresses leave in.
 func (q *question) bounds(uint64) (all []bound) {
-	for _, f := range q.Filters {
+	for _, f := range q.filters {
 		b := bound{isRemote: f.isRemote}
 		for _, item := range f.include {
 			if ports, ok := parsePortRange(item.text); ok && f.port != nil {
@@ -146,7 +146,7 @@ func (q *question) kinds(of []string) (all []typeStatus) {
 // checkKey returns an error where no socket with the key can ever count. of are
 // the statuses that there are, text is the key as it was typed.
 func (q *question) checkKey(g grouping, key, text string, of []string) error {
-	s := socket{owner: owner{Process: hidden, User: hidden, Unit: hidden}, Netns: hidden, Direction: hidden, Idle: math.MaxInt64, isNamed: true}
+	s := socket{owner: owner{process: hidden, user: hidden, unit: hidden}, netns: hidden, direction: hidden, idle: math.MaxInt64, isNamed: true}
 	s.Laddr.IP, s.Raddr.IP, s.Laddr.Port, s.Raddr.Port = hidden, hidden, portHidden, portHidden
 	for i, value := range g.values(key) {
 		// Where several names are free, one could be read in several ways.
@@ -155,7 +155,7 @@ func (q *question) checkKey(g grouping, key, text string, of []string) error {
 		}
 	}
 	isOne := func(k typeStatus) bool {
-		return (s.Proto == "" || s.Proto == k.socketType) && (s.Status == "" || s.Status == k.status)
+		return (s.proto == "" || s.proto == k.socketType) && (s.Status == "" || s.Status == k.status)
 	}
 	if everything := (&question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {
 		return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", text)
@@ -164,10 +164,10 @@ func (q *question) checkKey(g grouping, key, text string, of []string) error {
 	if index < 0 {
 		return fmt.Errorf("no selected socket can be in the group %s", text)
 	}
-	s.Proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
-	for i := range q.Filters {
-		if f := &q.Filters[i]; g.has(f.dimension) && f.asks(&s) == no {
-			return fmt.Errorf("--%[2]s excludes the group %[1]s", text, q.Filters[i].name)
+	s.proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
+	for i := range q.filters {
+		if f := &q.filters[i]; g.has(f.dimension) && f.asks(&s) == no {
+			return fmt.Errorf("--%[2]s excludes the group %[1]s", text, q.filters[i].name)
 		}
 	}
 	return nil

@@ -110,7 +110,7 @@ func TestFilters(t *testing.T) {
 		{"--conn-status listen", one, no},
 		{"--conn-status listen --process java", "tcp CLOSE ?", no},
 	} {
-		selected := configOf(t, strings.Fields(test.arguments)...).Question
+		selected := configOf(t, strings.Fields(test.arguments)...).question
 		if got := selected.asks(socketOf(test.line)); got != test.want {
 			t.Errorf("%s, %s: got %d, want %d", test.arguments, test.line, got, test.want)
 		}
@@ -147,7 +147,7 @@ func TestFiltersOnPortsAndAddressesGoDownToTheReader(t *testing.T) {
 		{"--remote-address ::ffff:10.0.0.5 --user 0", "remote [] [10.0.0.5/32]"},
 	} {
 		var texts []string
-		for _, b := range configOf(t, strings.Fields(test.arguments)...).Question.bounds(0) {
+		for _, b := range configOf(t, strings.Fields(test.arguments)...).question.bounds(0) {
 			end := map[bool]string{false: "local", true: "remote"}[b.isRemote]
 			texts = append(texts, fmt.Sprint(end, " ", b.ports, " ", b.networks))
 		}
@@ -169,7 +169,7 @@ func TestZeroReportsWhatTheSystemCanHave(t *testing.T) {
 		{"linux", "--conn-type udp6,tcp --conn-status none,listen", 2, "udp6 NONE"},
 		{"darwin", "--conn-type tcp", 7, "tcp CLOSE"}, // lsof lists only those that a process holds
 	} {
-		selected := configOf(t, strings.Fields(test.arguments)...).Question
+		selected := configOf(t, strings.Fields(test.arguments)...).question
 		ofType, status, _ := strings.Cut(test.has, " ")
 		if all := selected.kinds(statusesOf(test.system)); len(all) != test.kinds || !slices.Contains(all, typeStatus{ofType, status}) {
 			t.Errorf("%s %s: got %v", test.system, test.arguments, all)
@@ -181,7 +181,7 @@ func TestIdleConnectionsOnly(t *testing.T) {
 	if thisSystem != "linux" {
 		t.Skip("idle times are only known on Linux")
 	}
-	selected := configOf(t, "--min-idle", "5s").Question
+	selected := configOf(t, "--min-idle", "5s").question
 	for _, test := range []struct {
 		line    string
 		seconds float64
@@ -196,7 +196,7 @@ func TestIdleConnectionsOnly(t *testing.T) {
 		{"udp NONE", 90, no},
 	} {
 		s := socketOf(test.line)
-		s.Idle = time.Duration(test.seconds * float64(time.Second))
+		s.idle = time.Duration(test.seconds * float64(time.Second))
 		if got := selected.asks(s); got != test.want {
 			t.Errorf("%s for %g s: got %d", test.line, test.seconds, got)
 		}

@@ -47,7 +47,7 @@ func rowsWithEnds(t *testing.T) (all []*socket) {
 		lines := bufio.NewScanner(file)
 		for lines.Scan(); lines.Scan(); {
 			words := strings.Fields(lines.Text())
-			s := &socket{Proto: kind}
+			s := &socket{proto: kind}
 			number, err := strconv.ParseUint(words[3], 16, 8)
 			if err != nil {
 				t.Fatal(err)
@@ -84,12 +84,12 @@ func TestFiltersOfTheKernelCountWhatItHas(t *testing.T) {
 		filters = append(filters, test.arguments)
 	}
 	for _, arguments := range filters {
-		asked := configOf(t, strings.Fields(arguments)...).Question
+		asked := configOf(t, strings.Fields(arguments)...).question
 		want := map[string]int{}
 		for _, s := range rowsWithEnds(t) {
-			s.Idle = 1 << 60
+			s.idle = 1 << 60
 			if asked.asks(s) == yes {
-				want[s.Proto+"_"+s.Status]++
+				want[s.proto+"_"+s.Status]++
 			}
 		}
 		for _, user := range []uint32{0, nobody} {

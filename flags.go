@@ -48,18 +48,18 @@ func newFlags(c *options) *pflag.FlagSet {
 		}
 	}
 	flags.String("min-idle", "", "Count only TCP connections without data for this `DURATION` (90s, 5m, 1d); keepalive probes do not count as data; Linux")
-	flags.StringVar(&c.Netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
-	flags.StringVar(&c.Source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works, "+strings.Join(sources[1:], ", "))
+	flags.StringVar(&c.netns, "netns", netnsSelf, "Count in this network `NAMESPACE`: self, all, a name, a process id or a path; Linux")
+	flags.StringVar(&c.source, "source", sourceAuto, "Read the sockets from this `SOURCE`: auto for the best that works, "+strings.Join(sources[1:], ", "))
 	flags.Bool("zero", false, "Report and judge every selected group that this system can have, also those without a socket, as 0")
-	flags.BoolVar(&c.NoDetails, "no-details", false, "Do not say who holds the sockets of a group in violation, and where they go")
-	flags.BoolVar(&c.AlwaysOK, "always-ok", false, "Exit with 0 whatever was found")
-	flags.BoolVar(&c.NoPerfdata, "no-perfdata", false, "Print no performance data")
+	flags.BoolVar(&c.noDetails, "no-details", false, "Do not say who holds the sockets of a group in violation, and where they go")
+	flags.BoolVar(&c.alwaysOK, "always-ok", false, "Exit with 0 whatever was found")
+	flags.BoolVar(&c.noPerfdata, "no-perfdata", false, "Print no performance data")
 	flags.String("test", "", "Judge a recording instead of the live system: `STDOUT[,STDERR[,RETC]]`, two files and an exit code")
 	flags.StringP("timeout", "t", "30", "Give up with UNKNOWN after this many `SECONDS`")
-	flags.BoolVarP(&c.Verbose, "verbose", "v", false, "Say how many sockets were counted, and how")
-	flags.BoolVarP(&c.Debug, "debug", "d", false, "Say on standard error what was done, and a stack trace if it crashes")
-	flags.BoolVarP(&c.Version, "version", "V", false, "Print the version and exit with 3")
-	flags.BoolVarP(&c.Help, "help", "h", false, "Print this help and exit with 3")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "Say how many sockets were counted, and how")
+	flags.BoolVarP(&c.debug, "debug", "d", false, "Say on standard error what was done, and a stack trace if it crashes")
+	flags.BoolVarP(&c.version, "version", "V", false, "Print the version and exit with 3")
+	flags.BoolVarP(&c.help, "help", "h", false, "Print this help and exit with 3")
 	return flags
 }
 

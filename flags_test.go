@@ -46,7 +46,7 @@ func TestHelpFitsAScreenAndNamesTheRecommendedCall(t *testing.T) {
 	if thisSystem != "linux" {
 		t.Skip("other systems have no limits")
 	}
-	taken := configOf(t, strings.Fields(recommended)...).Levels
+	taken := configOf(t, strings.Fields(recommended)...).levels
 	for _, name := range []string{"close_wait", "limits"} {
 		if taken.warning.first(name) == nil || taken.critical.first(name) == nil {
 			t.Errorf("%s: got %v, %v", name, taken.warning, taken.critical)
@@ -117,12 +117,12 @@ func TestUniqueBeginningsOfFlagsWillDo(t *testing.T) {
 
 // describe returns what a configuration asks for.
 func describe(c *options) string {
-	text := fmt.Sprint(c.Question.Types, c.Question.Statuses, c.Levels.by.names(","), c.Levels.warning, c.Levels.critical, c.Top, c.AlwaysOK, c.NoPerfdata, c.NoDetails, c.Netns, c.Source, c.Timeout, c.Verbose, c.Debug)
-	for _, f := range c.Question.Filters {
+	text := fmt.Sprint(c.question.types, c.question.statuses, c.levels.by.names(","), c.levels.warning, c.levels.critical, c.top, c.alwaysOK, c.noPerfdata, c.noDetails, c.netns, c.source, c.timeout, c.verbose, c.debug)
+	for _, f := range c.question.filters {
 		text += " " + f.name + "=" + f.typed
 	}
-	if c.Recording != nil {
-		text += " " + c.Recording.Path
+	if c.recording != nil {
+		text += " " + c.recording.path
 	}
 	return text
 }

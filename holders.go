@@ -13,14 +13,14 @@ func sharedBy(processes []holder) (all owner) {
 	var names []string
 	for _, h := range processes {
 		if h.pid != 1 && h.name != hidden {
-			all.Holders = append(all.Holders, h)
+			all.holders = append(all.holders, h)
 			names = append(names, h.name)
 		}
 	}
 	if len(names) == 0 {
-		return owner{Process: processes[0].name, Holders: processes[:1]}
+		return owner{process: processes[0].name, holders: processes[:1]}
 	}
 	slices.Sort(names)
-	all.Process = strings.Join(slices.Compact(names), "+")
+	all.process = strings.Join(slices.Compact(names), "+")
 	return all
 }

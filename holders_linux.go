@@ -56,7 +56,7 @@ func (h *holders) of(inode uint32) (found owner, isFound bool) {
 	defer h.mutex.Unlock()
 	pid, isFound := h.first[inode]
 	if !isFound {
-		return owner{Process: hidden}, false
+		return owner{process: hidden}, false
 	}
 	if len(h.others[inode]) == 0 {
 		return h.alone(pid), true
@@ -80,7 +80,7 @@ func (h *holders) alone(pid int32) owner {
 	one, isKnown := h.single[pid]
 	if !isKnown {
 		name := h.name(pid)
-		one = owner{Process: name, Holders: []holder{{pid, name, h.runsAs(pid)}}}
+		one = owner{process: name, holders: []holder{{pid, name, h.runsAs(pid)}}}
 		h.single[pid] = one
 	}
 	return one
@@ -92,7 +92,7 @@ func (h *holders) alone(pid int32) owner {
 func (h *holders) together(inode uint32, pids []int32) owner {
 	var all []holder
 	for _, pid := range pids {
-		all = append(all, h.alone(pid).Holders...)
+		all = append(all, h.alone(pid).holders...)
 	}
 	if slices.ContainsFunc(all, func(one holder) bool { return one.name != all[0].name }) {
 		still := slices.DeleteFunc(slices.Clone(all), func(one holder) bool { return !h.holdsStill(one.pid, inode) })

@@ -88,8 +88,8 @@ func TestFilterMatchesAnyHolder(t *testing.T) {
 		if want == yes { // so a group of this name can exist
 			configOf(t, "--process", item, "--by", "process", "-w", "helper+java=5")
 		}
-		asked := configOf(t, "--process", item).Question
-		s := &socket{Proto: "tcp", owner: held}
+		asked := configOf(t, "--process", item).question
+		s := &socket{proto: "tcp", owner: held}
 		s.Status = "LISTEN"
 		if got := asked.asks(s); got != want {
 			t.Errorf("%s: got %v, want %v", item, got, want)
@@ -105,7 +105,7 @@ func TestUserOfAProgramIsTheOneItRunsAs(t *testing.T) {
 		"":                   hidden,
 	} {
 		h := looked(t, procTree(t, map[string]string{"7/comm": "web\n", "7/status": status, "7/fd/3": "-> socket:[1]"}))
-		if held, _ := h.of(1); len(held.Holders) != 1 || held.Holders[0].user != want {
+		if held, _ := h.of(1); len(held.holders) != 1 || held.holders[0].user != want {
 			t.Errorf("%q: got %v", status, held)
 		}
 	}

@@ -87,9 +87,9 @@ func processItem(text string) (func(*socket) bool, error) {
 	}
 	return func(s *socket) bool {
 		isHolder := func(h holder) bool { return isOne(h.name) }
-		isTyped := s.isNamed && (folded(cleanName(text)) == folded(s.Process) || len(s.Process) == maxComm && strings.HasPrefix(folded(text), folded(s.Process)))
-		isOneOfAll := s.isNamed && slices.ContainsFunc(strings.Split(s.Process, "+"), isOne) // made from a name, it has no holders
-		return isOne(s.Process) || slices.ContainsFunc(s.Holders, isHolder) || isTyped || isOneOfAll
+		isTyped := s.isNamed && (folded(cleanName(text)) == folded(s.process) || len(s.process) == maxComm && strings.HasPrefix(folded(text), folded(s.process)))
+		isOneOfAll := s.isNamed && slices.ContainsFunc(strings.Split(s.process, "+"), isOne) // made from a name, it has no holders
+		return isOne(s.process) || slices.ContainsFunc(s.holders, isHolder) || isTyped || isOneOfAll
 	}, nil
 }
 
@@ -118,13 +118,13 @@ func userItem(text string) (func(*socket) bool, error) {
 		if isKnown && len(s.Uids) > 0 {
 			return uint32(s.Uids[0]) == id
 		}
-		return isName(strings.ToLower(s.User)) || isTold(s.User) && strings.EqualFold(cleanName(s.User), cleanName(name))
+		return isName(strings.ToLower(s.user)) || isTold(s.user) && strings.EqualFold(cleanName(s.user), cleanName(name))
 	}, err
 }
 
 func unitItem(text string) (func(*socket) bool, error) {
 	isName, err := nameMatcher(text)
-	return func(s *socket) bool { return isName(s.Unit) || s.isNamed && folded(cleanName(text)) == folded(s.Unit) }, err
+	return func(s *socket) bool { return isName(s.unit) || s.isNamed && folded(cleanName(text)) == folded(s.unit) }, err
 }
 
 func directionItem(text string) (func(*socket) bool, error) {
@@ -132,5 +132,5 @@ func directionItem(text string) (func(*socket) bool, error) {
 	if !ok && text != nothing {
 		return nil, fmt.Errorf("%s is no direction: use in, out or listen", quote(text))
 	}
-	return func(s *socket) bool { return s.Direction == value }, nil
+	return func(s *socket) bool { return s.direction == value }, nil
 }

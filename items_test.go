@@ -52,7 +52,7 @@ func TestUnitsAreFoundByTheirNames(t *testing.T) {
 		{"?", "?", yes},
 		{"not:?", "?", no},
 	} {
-		if got := configOf(t, "--unit", test.filter).Question.asks(socketOf("tcp LISTEN - - - - unit=" + test.unit)); got != test.want {
+		if got := configOf(t, "--unit", test.filter).question.asks(socketOf("tcp LISTEN - - - - unit=" + test.unit)); got != test.want {
 			t.Errorf("--unit %s, %s: got %d, want %d", test.filter, test.unit, got, test.want)
 		}
 	}
@@ -69,13 +69,13 @@ func TestUsersAreFoundByIDAndByEveryName(t *testing.T) {
 	anotherName := socketOf("tcp LISTEN web toor") // the reader found another name for the id
 	anotherName.Uids = []int32{0}
 	for _, arguments := range []string{"0", "00", name, "0," + name} {
-		selected := configOf(t, "--user", arguments).Question
+		selected := configOf(t, "--user", arguments).question
 		for _, test := range []struct {
 			*socket
 			want answer
 		}{{root, yes}, {anotherName, yes}, {other, no}, {socketOf("tcp TIME_WAIT"), no}, {socketOf("tcp LISTEN ? ?"), maybe}} {
 			if got := selected.asks(test.socket); got != test.want {
-				t.Errorf("--user %s, %s %v: got %d", arguments, test.User, test.Uids, got)
+				t.Errorf("--user %s, %s %v: got %d", arguments, test.user, test.Uids, got)
 			}
 		}
 	}

@@ -211,7 +211,7 @@ func holdersUnder(root procfs, log debugLog) *holders {
 
 // hold has a process hold the socket with the inode.
 func (h *holders) hold(inode uint32, pid int32, name string) {
-	h.first[inode], h.single[pid] = pid, owner{Process: name, Holders: []holder{{pid, name, "root"}}}
+	h.first[inode], h.single[pid] = pid, owner{process: name, holders: []holder{{pid, name, "root"}}}
 }
 
 // countedBy returns how many sockets each key has when the sockets are read.

@@ -13,9 +13,9 @@ func withLimits(t *testing.T, warning, critical string) *options {
 	for _, level := range []struct {
 		text string
 		into *thresholds
-	}{{warning, &config.Levels.warning}, {critical, &config.Levels.critical}} {
+	}{{warning, &config.levels.warning}, {critical, &config.levels.critical}} {
 		var err error
-		*level.into, err = parseThresholds([]string{level.text}, config.Levels.by, func(name groupName) (groupName, error) { return name, nil })
+		*level.into, err = parseThresholds([]string{level.text}, config.levels.by, func(name groupName) (groupName, error) { return name, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func judgedLimit(t *testing.T, one limit, from made, warning string) string {
 			t.Fatal(err)
 		}
 	}
-	_, output := report(config.Levels.judge(&counts{}, []limit{one}, used), nil, config)
+	_, output := report(config.levels.judge(&counts{}, []limit{one}, used), nil, config)
 	return strings.TrimSuffix(output, "\n")
 }
 
@@ -125,7 +125,7 @@ func TestOnlyLimitsThatAreAskedForAreRead(t *testing.T) {
 	} {
 		var got []string
 		for _, kind := range limitRows {
-			if withLimits(t, test.warning, test.critical).Levels.asksFor(kind) {
+			if withLimits(t, test.warning, test.critical).levels.asksFor(kind) {
 				got = append(got, kind.name)
 			}
 		}

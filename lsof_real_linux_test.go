@@ -27,15 +27,15 @@ func heldSockets() *tally {
 		includes: func(string, string) bool { return true },
 		fields:   fieldProcess | fieldUser | fieldLocalAddress | fieldLocalPort | fieldRemoteAddress | fieldRemotePort | fieldDirection,
 		asks: func(s *socket) answer {
-			if len(s.Holders) == 0 || s.isWaiting {
+			if len(s.holders) == 0 || s.isWaiting {
 				return no
 			}
 			return yes
 		},
 		key: func(to []byte, s *socket) []byte {
-			sorted := slices.Clone(s.Holders)
+			sorted := slices.Clone(s.holders)
 			slices.SortFunc(sorted, func(a, b holder) int { return int(a.pid - b.pid) })
-			to = fmt.Append(to, s.Proto, " ", s.Status, " ", usual(s.Laddr.IP), ":", s.Laddr.Port, " ", usual(s.Raddr.IP), ":", s.Raddr.Port, " ", s.Direction, " ", s.User)
+			to = fmt.Append(to, s.proto, " ", s.Status, " ", usual(s.Laddr.IP), ":", s.Laddr.Port, " ", usual(s.Raddr.IP), ":", s.Raddr.Port, " ", s.direction, " ", s.user)
 			for _, h := range sorted {
 				to = fmt.Append(to, " ", h.pid, "=", h.user)
 			}
@@ -57,7 +57,7 @@ func socketsByKey(c *counts) map[string]int {
 // sockets that processes hold, and returns how many there are.
 func compareWithNetlink(t *testing.T) (sockets int) {
 	t.Helper()
-	config := &options{Netns: netnsSelf, Source: sourceNetlink}
+	config := &options{netns: netnsSelf, source: sourceNetlink}
 	live, err := openHost(config)
 	if err != nil {
 		t.Fatal(err)
@@ -140,8 +140,8 @@ func TestASocketThatProcessesShareCountsOnceWithLsof(t *testing.T) {
 		t.Errorf("50 sockets are %d", sockets)
 	}
 	s := oneSocket(t)
-	if len(s.Holders) != 9 || s.Process != "check_network_c+sleep" {
-		t.Errorf("%d holders, %s", len(s.Holders), s.Process)
+	if len(s.holders) != 9 || s.process != "check_network_c+sleep" {
+		t.Errorf("%d holders, %s", len(s.holders), s.process)
 	}
 }
 

@@ -37,25 +37,25 @@ func main() {
 	switch {
 	case err != nil:
 		exit(check.Unknown, errorText(err))
-	case config.Help:
+	case config.help:
 		exit(check.Unknown, usage())
-	case config.Version:
+	case config.version:
 		exit(check.Unknown, programName+" version "+version()+"\n")
-	case config.Debug:
+	case config.debug:
 		check.PrintStack = true
-		config.Log = debugLog{os.Stderr}
-		config.Log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
+		config.log = debugLog{os.Stderr}
+		config.log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
 	}
 	// For signals: its own timeout can come too late to be printed. Waiting for them
 	// takes a thread, which is a tenth of what a quick run costs.
 	time.AfterFunc(quickRun, func() { check.HandleTimeout(math.MaxInt32) })
 	late := firstLine(check.Unknown, "Timeout reached") // on a starved host there may be no time to allocate it then
-	time.AfterFunc(config.Timeout, func() {
+	time.AfterFunc(config.timeout, func() {
 		exitWhenOutputBlocks()
 		exit(check.Unknown, late)
 	})
 
-	ctx, cancel := context.WithTimeout(context.Background(), config.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), config.timeout)
 	defer cancel()
 	state, output, err := runCheck(ctx, config)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -84,8 +84,8 @@ func runCheck(ctx context.Context, config *options) (check.Status, string, error
 // checkSockets counts and judges what the reader reads.
 func checkSockets(ctx context.Context, config *options, from reader, limits []limit) (check.Status, string, error) {
 	started := time.Now()
-	asked, by := &config.Question, config.Levels.by
-	spots := asked.blindSpots(by, config.Recording != nil)
+	asked, by := &config.question, config.levels.by
+	spots := asked.blindSpots(by, config.recording != nil)
 	tallies := []*tally{asked.tally(by)}
 	for _, spot := range spots {
 		tallies = append(tallies, asked.tallyHidden(spot.dimension))
@@ -103,9 +103,9 @@ func checkSockets(ctx context.Context, config *options, from reader, limits []li
 	for i, spot := range spots {
 		spot.sockets, _ = found.counts[1+i].sum()
 	}
-	r := config.Levels.judge(found.counts[0], limits, found.counts[1+len(spots):])
-	isJudged := len(config.Levels.warning)+len(config.Levels.critical) > 0
-	if err := spots.check(r, isJudged, config.AlwaysOK); err != nil {
+	r := config.levels.judge(found.counts[0], limits, found.counts[1+len(spots):])
+	isJudged := len(config.levels.warning)+len(config.levels.critical) > 0
+	if err := spots.check(r, isJudged, config.alwaysOK); err != nil {
 		return check.Unknown, "", err
 	}
 	lines := append(blame(ctx, from, config, r), notes(config, found, spots, duration)...)
@@ -115,22 +115,22 @@ func checkSockets(ctx context.Context, config *options, from reader, limits []li
 
 // open returns what reads the sockets, and the limits that are judged.
 func open(config *options) (reader, []limit, error) {
-	if config.Recording != nil {
-		return config.Recording, nil, nil
+	if config.recording != nil {
+		return config.recording, nil, nil
 	}
 	live, err := openHost(config)
 	if err != nil {
 		return nil, nil, err
 	}
-	limits, err := live.limits(config.Levels.asksFor)
+	limits, err := live.limits(config.levels.asksFor)
 	return live, limits, err
 }
 
 // blame returns what is told of the culprits, or why nothing can be told. That may
 // take half of the time that is left: what was judged must not be lost over it.
 func blame(ctx context.Context, from reader, config *options, r *results) []string {
-	all := config.Question.violations(config.Levels.by, r)
-	if config.NoDetails || len(all) == 0 {
+	all := config.question.violations(config.levels.by, r)
+	if config.noDetails || len(all) == 0 {
 		return nil
 	}
 	if deadline, isSet := ctx.Deadline(); isSet {
@@ -152,7 +152,7 @@ func blame(ctx context.Context, from reader, config *options, r *results) []stri
 			}
 			done <- a
 		}()
-		a.lines, a.most, a.err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.Recording == nil && !config.Levels.by.has(byProcess) && !config.Question.hasFilter(byProcess))
+		a.lines, a.most, a.err = culprits(func(tallies []*tally) []dump { return from.dumps(ctx, tallies) }, all, config.recording == nil && !config.levels.by.has(byProcess) && !config.question.hasFilter(byProcess))
 	}()
 	var a answers
 	select {
@@ -167,7 +167,7 @@ func blame(ctx context.Context, from reader, config *options, r *results) []stri
 		return []string{"who holds the sockets cannot be told: " + a.err.Error()}
 	case all[0].figure != nil:
 		all[0].figure.blame = a.most
-	case !config.Levels.by.has(byProcess) && !config.Levels.by.has(byUnit): // otherwise the name of the group says it
+	case !config.levels.by.has(byProcess) && !config.levels.by.has(byUnit): // otherwise the name of the group says it
 		r.blamed, r.blame = all[0].key, a.most
 	}
 	return a.lines

@@ -75,9 +75,9 @@ func reply(arguments ...string) (output string, code int) {
 	switch {
 	case err != nil:
 		return errorText(err), int(check.Unknown)
-	case config.Help:
+	case config.help:
 		return usage(), int(check.Unknown)
-	case config.Version:
+	case config.version:
 		return programName + " version " + version() + "\n", int(check.Unknown)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -109,10 +109,10 @@ func (m made) dumps(context.Context, []*tally) []dump {
 func (m made) read(to counter) error {
 	byNamespace := map[uint64][]socket{}
 	for _, each := range m {
-		byNamespace[each.NetnsID] = append(byNamespace[each.NetnsID], *each)
+		byNamespace[each.netnsID] = append(byNamespace[each.netnsID], *each)
 	}
 	for _, id := range slices.Sorted(maps.Keys(byNamespace)) {
-		orientAll(byNamespace[id], func(s *socket) bool { return s.Process != nothing }, to)
+		orientAll(byNamespace[id], func(s *socket) bool { return s.process != nothing }, to)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func TestGroupsAreNamedAsTheyAreShown(t *testing.T) {
 	for i, name := range []string{"node_exporter", "my app", "closing time", "wait_for_it", "x:::y"} {
 		for _, line := range []string{"tcp6 CLOSE_WAIT", "tcp6 CLOSE", "tcp LISTEN"} {
 			s := socketOf(line + " - - [fd00::1]:80 10.0.0.5:443")
-			s.Process, s.User, s.Unit, s.Netns = name, "www-data", name+".service", "pod"
+			s.process, s.user, s.unit, s.netns = name, "www-data", name+".service", "pod"
 			if s.Status == "LISTEN" {
 				s.Raddr.IP, s.Raddr.Port = nothing, 0
 			}
@@ -38,9 +38,9 @@ func TestGroupsAreNamedAsTheyAreShown(t *testing.T) {
 			all := configOf(t, arguments...)
 			groups := groupsOf(all, from)
 			for _, g := range groups {
-				for _, name := range []string{all.Levels.by.label(g.key), all.Levels.by.text(g.key)} {
+				for _, name := range []string{all.levels.by.label(g.key), all.levels.by.text(g.key)} {
 					for _, typed := range []string{name, strings.ToLower(name), strings.ToUpper(name), name + mark(g.key)} {
-						if all.Levels.by.freeNames() == 0 && strings.Contains(typed, "~") {
+						if all.levels.by.freeNames() == 0 && strings.Contains(typed, "~") {
 							continue // these need no marks
 						}
 						config, err := parseArguments(append(slices.Clone(arguments), "-w", typed+"=0"))
@@ -117,7 +117,7 @@ func TestGroupsWithTheSameLabelAreToldApart(t *testing.T) {
 	owned := func(pairs ...string) (from made) {
 		for i, pair := range pairs {
 			s := socketOf("tcp LISTEN")
-			s.Process, s.User, _ = strings.Cut(pair, "/")
+			s.process, s.user, _ = strings.Cut(pair, "/")
 			from = append(from, slices.Repeat(made{s}, i+1)...)
 		}
 		return from
@@ -216,7 +216,7 @@ func TestNamesThatNoGroupCanHaveAreNotRead(t *testing.T) {
 		{"remote-address", "fe80::1%eth0"}, {"remote-port", "65536"}, {"remote-port", "80-90"}, {"local-port", "-"}, {"remote-address,remote-port", "10.0.0.5"},
 		{"remote-address,remote-port", "*"}, {"direction", "both"}, {"process", ""}, {"process,status", "java"}, {"status,process", "listen_"},
 	} {
-		if key, ok := configOf(t, "--by", test.by).Levels.by.parse(test.name); ok {
+		if key, ok := configOf(t, "--by", test.by).levels.by.parse(test.name); ok {
 			t.Errorf("by %s: %q is read as %q", test.by, test.name, key)
 		}
 	}

@@ -21,7 +21,7 @@ func namespaceTree(t *testing.T, files map[string]string) namespaceFinder {
 		addToTree(t, root, map[string]string{"spaces/" + letter + "/dev": "", "spaces/" + letter + "/net": ""})
 	}
 	holding := holdersUnder(root, debugLog{})
-	return namespaceFinder{root, filepath.Join(string(root), "names"), func(pid int32) string { return holding.ofProcess(pid).Process }}
+	return namespaceFinder{root, filepath.Join(string(root), "names"), func(pid int32) string { return holding.ofProcess(pid).process }}
 }
 
 // in returns the files of a process in a recorded namespace.

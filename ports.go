@@ -40,7 +40,7 @@ func (p portSpace) size() (ports int) {
 func (p portSpace) isFree(s *socket) bool {
 	isLoopback := func(address string) bool { return address == "::1" || strings.HasPrefix(address, "127.") }
 	isReused := p.reuse == 1 || p.reuse == 2 && (isLoopback(s.Laddr.IP) || isLoopback(s.Raddr.IP))
-	return s.Status == "TIME_WAIT" && isReused && timeWait-s.Left > p.delay
+	return s.Status == "TIME_WAIT" && isReused && timeWait-s.left > p.delay
 }
 
 // timeWait is how long a connection stays in TIME_WAIT (TCP_TIMEWAIT_LEN in
@@ -88,15 +88,15 @@ const (
 // holding tells what holds the port of the socket, "" where it is none of the
 // ports, or free for others.
 func (e ephemeralPorts) holding(s *socket) string {
-	space, isRead := e[s.NetnsID]
+	space, isRead := e[s.netnsID]
 	switch {
 	case !isRead || !space.has(s.Laddr.Port):
 		return ""
-	case isUDP(s.Proto):
+	case isUDP(s.proto):
 		return heldByUDP
 	case s.Status == statusBound || s.Status == "LISTEN":
 		return heldByBind
-	case s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.Direction == directionIn || space.isFree(s):
+	case s.Status == "CLOSE" || s.Status == "SYN_RECV" || s.direction == directionIn || space.isFree(s):
 		return ""
 	}
 	return heldByPeer
@@ -111,14 +111,14 @@ func (e ephemeralPorts) tally() *tally {
 		key: func(to []byte, s *socket) []byte {
 			holding := e.holding(s)
 			to = append(append(to, holding...), keySeparator...)
-			to = append(strconv.AppendUint(to, s.NetnsID, 10), keySeparator...)
+			to = append(strconv.AppendUint(to, s.netnsID, 10), keySeparator...)
 			if holding != heldByPeer {
 				return strconv.AppendUint(to, uint64(s.Laddr.Port), 10)
 			}
 			to = append(append(to, s.Raddr.IP...), keySeparator...)
 			to = append(byRemotePort.append(to, s), keySeparator...)
 			to = append(append(to, s.Laddr.IP...), keySeparator...)
-			return strconv.AppendUint(to, uint64(s.Interface), 10)
+			return strconv.AppendUint(to, uint64(s.device), 10)
 		},
 	}
 }

@@ -94,8 +94,8 @@ func looked(t *testing.T, root procfs) *holders {
 // text returns the names and the ids of who holds a socket.
 func (h *holders) text(inode uint32) string {
 	found, _ := h.of(inode)
-	text := found.Process
-	for _, each := range slices.SortedFunc(slices.Values(found.Holders), func(a, b holder) int { return cmp.Compare(a.pid, b.pid) }) {
+	text := found.process
+	for _, each := range slices.SortedFunc(slices.Values(found.holders), func(a, b holder) int { return cmp.Compare(a.pid, b.pid) }) {
 		text += fmt.Sprint(" ", each.pid)
 	}
 	return text

@@ -83,17 +83,17 @@ func (p *processTable) owner(id uint32, status string) owner {
 	name, isThere := p.names[id]
 	switch {
 	case id == pidIdle && status != "TIME_WAIT" && status != "SYN_RECV":
-		return owner{Process: hidden, User: hidden}
+		return owner{process: hidden, user: hidden}
 	case id == pidIdle || !isThere:
-		return owner{Process: nothing, User: nothing}
+		return owner{process: nothing, user: nothing}
 	}
 	one, isKnown := p.known[id]
 	if !isKnown {
-		one = owner{Process: name}
+		one = owner{process: name}
 		if p.withUsers {
-			one.User = p.user(id)
+			one.user = p.user(id)
 		}
-		one.Holders = []holder{{int32(id), name, one.User}}
+		one.holders = []holder{{int32(id), name, one.user}}
 		p.known[id] = one
 	}
 	return one

@@ -95,11 +95,11 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 		}
 		sockets := make([]socket, 0, len(connections))
 		for _, connection := range connections {
-			s := socket{ConnectionStat: connection, Proto: typeOf(connection.Family, connection.Type), Netns: netns, Idle: -1}
-			if !slices.Contains(types, s.Proto) {
+			s := socket{ConnectionStat: connection, proto: typeOf(connection.Family, connection.Type), netns: netns, idle: -1}
+			if !slices.Contains(types, s.proto) {
 				continue
 			}
-			s.Status = readStatus(s.Proto, s.Status)
+			s.Status = readStatus(s.proto, s.Status)
 			s.Laddr.IP, s.Raddr.IP = usualText(s.Laddr.IP), usualText(s.Raddr.IP)
 			if s.Raddr.Port == 0 {
 				s.Raddr.IP = nothing
@@ -108,7 +108,7 @@ func (r *gopsutilReader) reading(types []string, netns string) func(counter) err
 		}
 		orientAll(sockets, func(s *socket) bool {
 			r.addOwner(s)
-			return s.Process != nothing
+			return s.process != nothing
 		}, to)
 		return nil
 	}
@@ -121,10 +121,10 @@ func (r *gopsutilReader) addOwner(s *socket) {
 		return
 	}
 	if s.Pid == 0 && (s.Status == "TIME_WAIT" || s.Status == "SYN_RECV") {
-		s.Process, s.User, s.Uids = nothing, nothing, nil
+		s.process, s.user, s.Uids = nothing, nothing, nil
 		return
 	}
-	s.Process = hidden
+	s.process = hidden
 	r.resolve(s)
 }
 

@@ -20,7 +20,7 @@ func openHost(config *options) (*host, error) {
 	if thisSystem != "windows" && !usesLsof(thisSystem) {
 		return nil, fmt.Errorf("not supported on %s", thisSystem)
 	}
-	return &host{config.Source, config.Log}, nil
+	return &host{config.source, config.log}, nil
 }
 
 // limits returns none: only Linux tells what runs out.
@@ -46,8 +46,8 @@ type owners struct{ found map[int32]owner }
 func (p *owners) resolve(s *socket) {
 	known, isKnown := p.found[s.Pid]
 	if !isKnown {
-		known = owner{Process: ask(s.Pid, (*process.Process).Name), User: ask(s.Pid, (*process.Process).Username)}
-		known.Holders = []holder{{s.Pid, known.Process, known.User}}
+		known = owner{process: ask(s.Pid, (*process.Process).Name), user: ask(s.Pid, (*process.Process).Username)}
+		known.holders = []holder{{s.Pid, known.process, known.user}}
 		p.found[s.Pid] = known
 	}
 	s.owner = known

@@ -60,11 +60,11 @@ func TestOnlyTheSocketsThatAreAskedForAreListed(t *testing.T) {
 		"--conn-status none --conn-type udp": "udp4",
 	} {
 		config := configOf(t, strings.Fields(arguments)...)
-		if got := kindOf([]*tally{config.Question.tally(config.Levels.by)}); got != want {
+		if got := kindOf([]*tally{config.question.tally(config.levels.by)}); got != want {
 			t.Errorf("%s: got %s", arguments, got)
 		}
 	}
-	tcp, udp := configOf(t, "--conn-type", "tcp").Question, configOf(t, "--conn-type", "udp").Question
+	tcp, udp := configOf(t, "--conn-type", "tcp").question, configOf(t, "--conn-type", "udp").question
 	if got := kindOf([]*tally{tcp.tally(nil), udp.tally(nil)}); got != "inet" {
 		t.Errorf("two tallies: got %s", got)
 	}
@@ -75,7 +75,7 @@ func listed(asked fields, records ...net.ConnectionStat) *gopsutilReader {
 	return &gopsutilReader{
 		asked:   asked,
 		list:    func() ([]net.ConnectionStat, error) { return records, nil },
-		resolve: func(s *socket) { s.Process, s.User = fmt.Sprintf("process %d", s.Pid), "someone" },
+		resolve: func(s *socket) { s.process, s.user = fmt.Sprintf("process %d", s.Pid), "someone" },
 	}
 }
 

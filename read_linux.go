@@ -25,10 +25,10 @@ type host struct {
 
 // openHost finds what is to be read.
 func openHost(config *options) (h *host, err error) {
-	h = &host{procfs: "/proc", source: config.Source, log: config.Log}
+	h = &host{procfs: "/proc", source: config.source, log: config.log}
 	h.holders = newHolders(h.procfs, h.log, h.userText)
-	finder := namespaceFinder{h.procfs, netnsFolder, func(pid int32) string { return h.holders.ofProcess(pid).Process }}
-	h.spaces, err = finder.find(config.Netns, config.Levels.by.has(byNetns) || config.Netns == netnsAll)
+	finder := namespaceFinder{h.procfs, netnsFolder, func(pid int32) string { return h.holders.ofProcess(pid).process }}
+	h.spaces, err = finder.find(config.netns, config.levels.by.has(byNetns) || config.netns == netnsAll)
 	for _, space := range h.spaces {
 		h.log.printf("network namespace %q, inode %d (0 is our own)", space.name, space.inode)
 	}
@@ -65,11 +65,11 @@ func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	portable := newGopsutilReader(ctx, h.log, tallies, func(s *socket) {
 		if s.Pid > 0 {
 			held := h.holders.ofProcess(s.Pid)
-			s.Process, s.Holders = held.Process, held.Holders
+			s.process, s.holders = held.process, held.holders
 		}
-		s.User = hidden
+		s.user = hidden
 		if len(s.Uids) > 0 {
-			s.User = h.userText(uint32(s.Uids[0]))
+			s.user = h.userText(uint32(s.Uids[0]))
 		}
 	})
 	for _, space := range h.spaces {
@@ -167,7 +167,7 @@ func (p *pass) readLate(to counter) error {
 	for i := range p.late {
 		s := &p.late[i]
 		held, _ := p.holders.of(s.inode)
-		s.Process, s.Holders = held.Process, held.Holders
+		s.process, s.holders = held.process, held.holders
 		to.add(&s.socket)
 	}
 	return p.holders.unread

@@ -23,16 +23,16 @@ func TestEachDumpIsReadAgainAndFromAnotherSource(t *testing.T) {
 		"--netns /proc/1/ns/net": list + sourceProc + " ",
 	} {
 		config := configOf(t, strings.Fields(arguments)...)
-		h := &host{source: config.Source, spaces: []namespace{{}}, holders: noProcesses(t).holders}
-		if config.Netns != netnsSelf {
-			h.spaces = []namespace{{paths: []string{config.Netns}}}
+		h := &host{source: config.source, spaces: []namespace{{}}, holders: noProcesses(t).holders}
+		if config.netns != netnsSelf {
+			h.spaces = []namespace{{paths: []string{config.netns}}}
 		}
-		for _, d := range h.dumps(t.Context(), []*tally{config.Question.tally(config.Levels.by)}) {
+		for _, d := range h.dumps(t.Context(), []*tally{config.question.tally(config.levels.by)}) {
 			got, expected := "", want
 			for _, from := range d.sources {
 				got += from.name + " "
 			}
-			if !isUDP(d.name) && strings.HasPrefix(want, list) && config.Source != sourceList {
+			if !isUDP(d.name) && strings.HasPrefix(want, list) && config.source != sourceList {
 				expected = sourceTotals + " " + want // which leaves it to the others where it does not serve
 			}
 			if got != expected {
@@ -80,7 +80,7 @@ func heldBy(inodes ...uint32) kernel {
 func countedOn(t *testing.T, files map[string]string, asked kernel, change func(procfs)) (found map[string]int, told string) {
 	t.Helper()
 	var log strings.Builder
-	byName := (&question{Types: []string{"tcp"}}).tally(grouping{byProcess})
+	byName := (&question{types: []string{"tcp"}}).tally(grouping{byProcess})
 	root := procTree(t, files)
 	diag := askingKernels(t, "tcp", byName, func(request netlinkMessage) [][]byte {
 		change(root)
@@ -183,7 +183,7 @@ func TestOneLookAtTheProcessesServesAllTypesAndNamespaces(t *testing.T) {
 
 func TestFieldsThatNobodyAsksForCostNothing(t *testing.T) {
 	var log strings.Builder
-	asked := (&question{Types: []string{"tcp"}}).tally(grouping{byStatus})
+	asked := (&question{types: []string{"tcp"}}).tally(grouping{byStatus})
 	diag := askingKernels(t, "tcp", asked, heldBy(1, 2))
 	diag.host.log, diag.holders.log, diag.holders.walks = debugLog{&log}, debugLog{&log}, 0
 	countedBy(t, diag, asked)

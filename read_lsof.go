@@ -140,9 +140,9 @@ func parseLsof(output []byte) ([]socket, error) {
 	}
 	for i := range list.sockets {
 		s := &list.sockets[i]
-		slices.SortFunc(s.Holders, func(one, other holder) int { return cmp.Compare(one.pid, other.pid) })
-		s.owner = sharedBy(s.Holders)
-		s.User = s.Holders[0].user
+		slices.SortFunc(s.holders, func(one, other holder) int { return cmp.Compare(one.pid, other.pid) })
+		s.owner = sharedBy(s.holders)
+		s.user = s.holders[0].user
 	}
 	return list.sockets, nil
 }
@@ -159,18 +159,18 @@ func (l *lsofList) add(set lsofSet) error {
 	}
 	s, err := set.socket()
 	device := set.field("d")
-	if err != nil || s.Proto == "" || device == "" {
-		l.hasGone = l.hasGone || s.Proto != ""
+	if err != nil || s.proto == "" || device == "" {
+		l.hasGone = l.hasGone || s.proto != ""
 		return err
 	}
-	index, isThere := l.indexes[s.Proto+device]
+	index, isThere := l.indexes[s.proto+device]
 	if !isThere {
 		index = len(l.sockets)
-		l.indexes[s.Proto+device] = index
+		l.indexes[s.proto+device] = index
 		l.sockets = append(l.sockets, s)
 	}
-	if held := &l.sockets[index]; !slices.Contains(held.Holders, l.process) {
-		held.Holders = append(held.Holders, l.process)
+	if held := &l.sockets[index]; !slices.Contains(held.holders, l.process) {
+		held.holders = append(held.holders, l.process)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (s lsofSet) user() string {
 // of TCP or UDP. It has no device and no address where it is none any more:
 // FreeBSD lists what is left of a connection that was reset, "no PCB".
 func (s lsofSet) socket() (socket, error) {
-	one := socket{Proto: lsofTypes[s.field("t")+s.field("P")], Netns: hidden, Idle: -1}
+	one := socket{proto: lsofTypes[s.field("t")+s.field("P")], netns: hidden, idle: -1}
 	local, remote, isConnected := strings.Cut(s.field("n"), "->")
 	var err1, err2 error
 	one.Laddr, err1 = lsofAddress(local)
@@ -197,14 +197,14 @@ func (s lsofSet) socket() (socket, error) {
 	}
 	isAddress := errors.Join(err1, err2) == nil
 	switch device := s.field("d"); {
-	case one.Proto == "" || device == "" && !isAddress:
+	case one.proto == "" || device == "" && !isAddress:
 		return one, nil
 	case !isAddress:
 		return socket{}, errors.Join(err1, err2)
 	case device == "":
 		return socket{}, errors.New("there is no device to tell the socket from others")
 	}
-	one.Status = readStatus(one.Proto, s.field("TST="))
+	one.Status = readStatus(one.proto, s.field("TST="))
 	return one, nil
 }
 

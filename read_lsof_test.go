@@ -27,10 +27,10 @@ func lsofOutput(t *testing.T, name string) []byte {
 // lsofText describes a socket in a line.
 func lsofText(s socket) string {
 	pids := ""
-	for _, h := range s.Holders {
+	for _, h := range s.holders {
 		pids += fmt.Sprint(" ", h.pid)
 	}
-	return fmt.Sprintf("%s %s %s:%d %s:%d %s (%s)%s", s.Proto, s.Status, s.Laddr.IP, s.Laddr.Port, s.Raddr.IP, s.Raddr.Port, s.Process, s.User, pids)
+	return fmt.Sprintf("%s %s %s:%d %s:%d %s (%s)%s", s.proto, s.Status, s.Laddr.IP, s.Laddr.Port, s.Raddr.IP, s.Raddr.Port, s.process, s.user, pids)
 }
 
 func TestLsofOnMacOSAndFreeBSDListsEachSocketOnce(t *testing.T) {

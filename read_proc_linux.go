@@ -123,8 +123,8 @@ func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reade
 			return fmt.Errorf("line %d is not that of a socket: %s", number, quote(string(bytes.TrimSpace(line))))
 		}
 		r.sockets++
-		s.Proto, s.Family, s.Type, s.Status = socketType, uint32(familyOf(socketType)), sockStream, tcpStates[from.state]
-		s.Laddr.Port, s.Raddr.Port, s.Idle = from.localPort, from.remotePort, -1 // the files do not tell idle times
+		s.proto, s.Family, s.Type, s.Status = socketType, uint32(familyOf(socketType)), sockStream, tcpStates[from.state]
+		s.Laddr.Port, s.Raddr.Port, s.idle = from.localPort, from.remotePort, -1 // the files do not tell idle times
 		if isUDP(socketType) {
 			s.Type, s.Status = sockDgram, statusNone
 		} else {
@@ -137,7 +137,7 @@ func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reade
 				continue // resolving costs more than all the rest
 			}
 		}
-		s.Netns, s.NetnsID = r.space.name, r.space.inode
+		s.netns, s.netnsID = r.space.name, r.space.inode
 		isLate := r.resolve(&s, kernelSocket{from.local[:], from.remote[:], from.user, from.inode, nothing})
 		r.count(to, &s, from.inode, isLate)
 	}

@@ -131,8 +131,8 @@ func TestLinesOfProcBecomeSockets(t *testing.T) {
 		{"by type and status", grouping{byType, byStatus}, question{}, map[string]int{
 			"tcp LISTEN": 1, "tcp ESTABLISHED": 3, "tcp FIN_WAIT1": 1, "tcp TIME_WAIT": 1, "tcp6 LISTEN": 1, "tcp6 CLOSE_WAIT": 1, "udp NONE": 3, "udp6 NONE": 1,
 		}},
-		{"one status, with its listeners", grouping{byProcess}, question{Statuses: []string{"ESTABLISHED"}}, map[string]int{"web": 3}},
-		{"one type", grouping{byType}, question{Types: []string{"udp6"}}, map[string]int{"udp6": 1}},
+		{"one status, with its listeners", grouping{byProcess}, question{statuses: []string{"ESTABLISHED"}}, map[string]int{"web": 3}},
+		{"one type", grouping{byType}, question{types: []string{"udp6"}}, map[string]int{"udp6": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, err := procCounts(t, h, test.q.tally(test.by)); err != nil || !maps.Equal(got, test.want) {
@@ -248,7 +248,7 @@ func TestFilesOfProcThatAreNotThere(t *testing.T) {
 		})
 	}
 	h := procHost(t, map[string]string{"udp": procHeading})
-	if got, err := procCounts(t, h, (&question{Types: []string{"tcp6"}}).tally(nil)); err == nil {
+	if got, err := procCounts(t, h, (&question{types: []string{"tcp6"}}).tally(nil)); err == nil {
 		t.Errorf("IPv6 alone, without a file of IPv4: got %v", got)
 	}
 }
@@ -258,7 +258,7 @@ func TestHalfOpenConnectionsStoodBehindTheirListener(t *testing.T) {
 	second := strings.Replace(procListen, ":1F90", ":1F91", 1)
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen + halfOpen + second, "tcp6": procHeading6})
 	want := map[string]int{"LISTEN web listen": 2, "SYN_RECV web in": 1}
-	if got, err := procCounts(t, h, (&question{Types: []string{"tcp", "tcp6"}}).tally(grouping{byStatus, byProcess, byDirection})); err != nil || !maps.Equal(got, want) {
+	if got, err := procCounts(t, h, (&question{types: []string{"tcp", "tcp6"}}).tally(grouping{byStatus, byProcess, byDirection})); err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -270,7 +270,7 @@ func TestWhatNeedsNetlink(t *testing.T) {
 		"units need netlink":                             fieldUnit,
 		"ephemeral ports and accept queues need netlink": fieldBound,
 	} {
-		asking := (&question{Types: []string{"tcp"}}).tally(nil)
+		asking := (&question{types: []string{"tcp"}}).tally(nil)
 		asking.fields |= asked
 		if got, err := procCounts(t, h, asking); err == nil || err.Error() != "the tcp sockets cannot be read: proc: "+message {
 			t.Errorf("%s: got %v, %v", message, got, err)
@@ -282,7 +282,7 @@ func TestReadingOfProcEndsWithItsTime(t *testing.T) {
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen, "tcp6": procHeading6})
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	asked := (&question{Types: []string{"tcp"}}).tally(nil)
+	asked := (&question{types: []string{"tcp"}}).tally(nil)
 	if _, err := count(h.dumps(ctx, []*tally{asked}), asked); err == nil || err.Error() == "" || ctx.Err() == nil || !strings.Contains(err.Error(), ctx.Err().Error()) {
 		t.Errorf("got %v", err)
 	}
@@ -303,7 +303,7 @@ func TestLinesOfProcAreParsedWithoutAllocating(t *testing.T) {
 func TestOwnersOfProcAreFoundOnce(t *testing.T) {
 	h := procHost(t, map[string]string{"tcp": procHeading + procListen + procHeld, "tcp6": procHeading6})
 	for range 2 {
-		if got, err := procCounts(t, h, (&question{Types: []string{"tcp"}}).tally(grouping{byProcess})); err != nil || got["web"] != 2 {
+		if got, err := procCounts(t, h, (&question{types: []string{"tcp"}}).tally(grouping{byProcess})); err != nil || got["web"] != 2 {
 			t.Fatalf("got %v, %v", got, err)
 		}
 	}

@@ -24,7 +24,7 @@ func countedFrom(t *testing.T, from string, by grouping) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := config.Question.tally(by)
+	asked := config.question.tally(by)
 	found, err := count(live.dumps(t.Context(), []*tally{asked}), asked)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestFinWait2IsListedByItself(t *testing.T) {
 	if output != "[OK] - "+want {
 		t.Errorf("got %s", output)
 	}
-	asking := question{Statuses: []string{"FIN_WAIT2"}}
+	asking := question{statuses: []string{"FIN_WAIT2"}}
 	if states := statesFor("tcp", []*tally{asking.tally(nil)}); states != finWait2State|timeWaitState {
 		t.Errorf("without TIME_WAIT old kernels leave out those of no process: %b is asked for", states)
 	}

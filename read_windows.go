@@ -70,7 +70,7 @@ func (r *tableReader) read(to counter) error {
 func (r *tableReader) asksForOwners() bool { return r.asked&(fieldProcess|fieldUser) != 0 }
 
 func (r *tableReader) socket(record []byte) socket {
-	s := socket{Proto: r.socketType, Netns: hidden, Idle: -1}
+	s := socket{proto: r.socketType, netns: hidden, idle: -1}
 	s.Status, s.Laddr.Port, s.Raddr.Port = r.statusOf(record), portIn(record, r.localPort), portIn(record, r.remotePort)
 	s.Laddr.IP, s.Raddr.IP = r.addressIn(record, r.local), nothing
 	if s.Raddr.Port > 0 {

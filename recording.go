@@ -18,9 +18,9 @@ import (
 // fixture is what --test judges in place of the live system: what a reading
 // printed on its outputs, and its exit code.
 type fixture struct {
-	Path       string // a JSON array of connections
-	ErrorsPath string // a file that is empty unless the reading failed; may be ""
-	ExitCode   int
+	path       string // a JSON array of connections
+	errorsPath string // a file that is empty unless the reading failed; may be ""
+	exitCode   int
 }
 
 // parseRecording reads STDOUT[,STDERR[,RETC]].
@@ -29,16 +29,16 @@ func parseRecording(text string) (*fixture, error) {
 	if parts[0] == "" || len(parts) > 3 {
 		return nil, fmt.Errorf("%s is not STDOUT[,STDERR[,RETC]]: use a file, a file and an exit code", quote(text))
 	}
-	recording := &fixture{Path: parts[0]}
+	recording := &fixture{path: parts[0]}
 	if len(parts) > 1 {
-		recording.ErrorsPath = parts[1]
+		recording.errorsPath = parts[1]
 	}
 	if len(parts) > 2 && parts[2] != "" {
 		code, err := strconv.Atoi(parts[2])
 		if err != nil {
 			return nil, fmt.Errorf("the exit code %s is not a whole number", quote(parts[2]))
 		}
-		recording.ExitCode = code
+		recording.exitCode = code
 	}
 	return recording, nil
 }
@@ -73,12 +73,12 @@ func (r *fixture) dumps(context.Context, []*tally) []dump {
 // The errors name the files but never show what is in them: the check may run
 // with more rights than the one who chose the path.
 func (r *fixture) each(do func(*socket)) error {
-	file, err := openRecording(r.Path)
+	file, err := openRecording(r.path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	malformed := func(what string) error { return fmt.Errorf("the recording %s is malformed: %s", quote(r.Path), what) }
+	malformed := func(what string) error { return fmt.Errorf("the recording %s is malformed: %s", quote(r.path), what) }
 	decoder := json.NewDecoder(file)
 	if token, err := decoder.Token(); err != nil || token != json.Delim('[') {
 		return malformed("it must be a JSON array of connections")
@@ -92,7 +92,7 @@ func (r *fixture) each(do func(*socket)) error {
 		if err != nil {
 			return malformed(fmt.Sprintf("connection %d: %v", number, err))
 		}
-		if one.Proto != "" { // neither TCP nor UDP
+		if one.proto != "" { // neither TCP nor UDP
 			do(&one)
 		}
 	}
@@ -115,37 +115,37 @@ func parseRecorded(raw []byte) (socket, error) {
 	if err := json.Unmarshal(raw, &recorded); err != nil {
 		return socket{}, errors.New("a field has a value of the wrong kind")
 	}
-	s := socket{ConnectionStat: recorded.ConnectionStat, owner: owner{Process: hidden, Unit: hidden}, Netns: hidden, Idle: -1}
+	s := socket{ConnectionStat: recorded.ConnectionStat, owner: owner{process: hidden, unit: hidden}, netns: hidden, idle: -1}
 	if recorded.Unit != nil {
-		s.Unit = *recorded.Unit
-		if isTold(s.Unit) {
-			s.Unit = givenName(s.Unit)
+		s.unit = *recorded.Unit
+		if isTold(s.unit) {
+			s.unit = givenName(s.unit)
 		}
 	}
 	switch {
 	case recorded.Proto != nil && !slices.Contains(socketTypes, *recorded.Proto):
 		return socket{}, errors.New("proto must be tcp, tcp6, udp or udp6")
 	case recorded.Proto != nil:
-		s.Proto = *recorded.Proto
+		s.proto = *recorded.Proto
 	case recorded.Family == 0 || recorded.Type == 0:
 		return socket{}, errors.New("it must have proto, or family and type")
 	default:
-		s.Proto = typeOf(recorded.Family, recorded.Type)
+		s.proto = typeOf(recorded.Family, recorded.Type)
 	}
-	s.Status = readStatus(s.Proto, s.Status)
+	s.Status = readStatus(s.proto, s.Status)
 	if s.Pid == 0 && (s.Status == "TIME_WAIT" || s.Status == "SYN_RECV") {
 		s.Pid = -1 // no process holds these
 	}
 	if s.Pid < 0 {
-		s.Process = nothing
+		s.process = nothing
 	}
 	switch {
 	case len(s.Uids) > 0 && s.Uids[0] >= 0:
-		s.User = strconv.Itoa(int(s.Uids[0]))
+		s.user = strconv.Itoa(int(s.Uids[0]))
 	case len(s.Uids) > 0 || s.Pid < 0:
-		s.User, s.Uids = nothing, nil
+		s.user, s.Uids = nothing, nil
 	default:
-		s.User = hidden
+		s.user = hidden
 	}
 	s.Laddr, s.Raddr = recordedAddress(recorded.Local), recordedAddress(recorded.Remote)
 	if s.Raddr.Port == 0 {
@@ -166,13 +166,13 @@ func recordedAddress(recorded *net.Addr) net.Addr {
 // check returns an error where the recording stands for a reading that failed.
 func (r *fixture) check() error {
 	failed := errors.New("the recording stands for a failed reading")
-	if r.ExitCode != 0 {
+	if r.exitCode != 0 {
 		return failed
 	}
-	if r.ErrorsPath == "" {
+	if r.errorsPath == "" {
 		return nil
 	}
-	file, err := openRecording(r.ErrorsPath)
+	file, err := openRecording(r.errorsPath)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (r *fixture) check() error {
 	case n > 0:
 		return failed
 	case !errors.Is(err, io.EOF):
-		return fmt.Errorf("the recording %s cannot be read: %w", quote(r.ErrorsPath), cause(err))
+		return fmt.Errorf("the recording %s cannot be read: %w", quote(r.errorsPath), cause(err))
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func TestWhatARecordingHasOfASocket(t *testing.T) {
 	} {
 		s, err := parseRecorded([]byte(test.element))
 		got := ""
-		if s.Proto != "" {
+		if s.proto != "" {
 			got = strings.ReplaceAll(string(grouping(dimensions).key(nil, &s)), keySeparator, " ")
 		}
 		if err != nil || got != test.want {

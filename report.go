@@ -22,15 +22,15 @@ const (
 // performance data, then the details, a line each, as in the Monitoring Plugins
 // guidelines (https://www.monitoring-plugins.org/doc/guidelines.html#PLUGOUTPUT).
 func report(r *results, lines []string, config *options) (check.Status, string) {
-	p := page{config: config, results: r, details: lines, state: r.verdict().least, isTwice: config.Levels.by.twice(r.groups)}
-	if config.AlwaysOK {
+	p := page{config: config, results: r, details: lines, state: r.verdict().least, isTwice: config.levels.by.twice(r.groups)}
+	if config.alwaysOK {
 		p.state = check.OK
 	}
 	most := min(len(r.groups), maxOutput/minGroup)
-	if !config.Levels.by.isPlain() {
+	if !config.levels.by.isPlain() {
 		slices.SortStableFunc(r.groups, func(a, b group) int { return cmp.Compare(b.least, a.least) })
-		if config.Top > 0 {
-			most = min(most, config.Top)
+		if config.top > 0 {
+			most = min(most, config.top)
 		}
 		most += namedFirst(r.groups[most:])
 	}
@@ -95,7 +95,7 @@ func (p page) render(n int) string {
 	for _, g := range p.groups[:n] {
 		p.addGroup(g)
 	}
-	if p.config.Levels.isZero {
+	if p.config.levels.isZero {
 		p.fixOrder(p.groups[:n])
 	}
 	if rest := p.groups[n:]; len(rest) > 0 {
@@ -121,13 +121,13 @@ func (p page) render(n int) string {
 		p.add(p.total)
 	}
 	if len(p.texts) == 0 || p.empty.least != check.OK {
-		p.texts = slices.Insert(p.texts, 0, nothingText(&p.config.Question)+p.empty.stateText())
+		p.texts = slices.Insert(p.texts, 0, nothingText(&p.config.question)+p.empty.stateText())
 	}
 	text := strings.Join(p.texts, ", ")
-	if p.config.AlwaysOK {
+	if p.config.alwaysOK {
 		text += " (always ok)"
 	}
-	if len(p.perfdata) > 0 && !p.config.NoPerfdata {
+	if len(p.perfdata) > 0 && !p.config.noPerfdata {
 		text += check.PerfdataSeparatorSymbol + p.perfdata.String()
 	}
 	output := firstLine(p.state, text)
@@ -138,7 +138,7 @@ func (p page) render(n int) string {
 }
 
 func (p *page) addGroup(g group) {
-	by := p.config.Levels.by
+	by := p.config.levels.by
 	text, label := by.text(g.key), by.label(g.key)
 	if p.isTwice[label] || g.named != nil && g.named.mark != "" {
 		end := g.mark()
@@ -148,7 +148,7 @@ func (p *page) addGroup(g group) {
 	if g.key == p.blamed {
 		most = p.blame
 	}
-	warning, critical := p.config.Levels.ranges(&g)
+	warning, critical := p.config.levels.ranges(&g)
 	p.add(figure{
 		text: text + ": " + countText(g.known, g.hidden), label: label, value: float64(g.known), hidden: g.hidden,
 		warning: warning, critical: critical, verdict: g.verdict, blame: most,
@@ -210,10 +210,10 @@ func (p *page) fixOrder(groups []group) {
 	order := map[string]group{}
 	for _, g := range groups {
 		g.known = 0
-		order[p.config.Levels.by.label(g.key)] = g
+		order[p.config.levels.by.label(g.key)] = g
 	}
 	slices.SortStableFunc(p.perfdata, func(a, b *check.Perfdata) int {
-		return p.config.Levels.by.compare(order[a.Label], order[b.Label])
+		return p.config.levels.by.compare(order[a.Label], order[b.Label])
 	})
 }
 
@@ -227,13 +227,13 @@ func nothingText(q *question) string {
 		}
 		return strings.ToLower(cmp.Or(strings.Join(names, ","), "all"))
 	}
-	text := fmt.Sprintf("No connections of type %q in status %q", list(q.Types, q.NotTypes), list(q.Statuses, q.NotStatuses))
+	text := fmt.Sprintf("No connections of type %q in status %q", list(q.types, q.notTypes), list(q.statuses, q.notStatuses))
 	var filters []string
-	for _, f := range q.Filters {
+	for _, f := range q.filters {
 		filters = append(filters, "--"+f.name+" "+asTyped(f.typed))
 	}
-	if q.MinIdle > 0 {
-		filters = append(filters, "--min-idle "+asTyped(q.MinIdleTyped))
+	if q.minIdle > 0 {
+		filters = append(filters, "--min-idle "+asTyped(q.minIdleTyped))
 	}
 	if len(filters) > 0 {
 		text += " with " + strings.Join(filters, " and ")
@@ -246,23 +246,23 @@ func notes(config *options, found reading, spots blindSpots, duration string) []
 	var lines []string
 	known, _ := found.counts[0].sum()
 	for _, spot := range spots {
-		if spot.dimension == byProcess && spot.sockets > 0 && config.Recording == nil {
+		if spot.dimension == byProcess && spot.sockets > 0 && config.recording == nil {
 			lines = append(lines, spot.text())
 		}
 	}
-	if zero := judge(config.Levels.warning.first(""), config.Levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.Levels.isJudgedEmpty {
+	if zero := judge(config.levels.warning.first(""), config.levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.levels.isJudgedEmpty {
 		lines = append(lines, "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero")
 	}
-	if config.Source == sourceGopsutil && slices.Contains(found.sources, sourceGopsutil) {
+	if config.source == sourceGopsutil && slices.Contains(found.sources, sourceGopsutil) {
 		lines = append(lines, "gopsutil is for comparing: "+gopsutilLacks(thisSystem))
 	}
-	if !config.Verbose {
+	if !config.verbose {
 		return lines
 	}
 	if slices.Contains(found.sources, sourceTotals) {
 		found.sources = slices.DeleteFunc(found.sources, func(name string) bool { return name == sourceNetlink })
 	}
-	if w, c := config.Levels.warning.first(""), config.Levels.critical.first(""); w != nil && c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
+	if w, c := config.levels.warning.first(""), config.levels.critical.first(""); w != nil && c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
 		lines = append(lines, "WARNING is never reached: the range of CRITICAL lies within that of WARNING")
 	}
 	note := fmt.Sprintf("%s counted, read from %s in %s", socketsText(known), cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)

@@ -77,15 +77,15 @@ func (r *resolver) resolve(s *socket, from kernelSocket) (isLate bool) {
 	}
 	// The kernel has 0 for the inode and the user of sockets that no process
 	// holds, which is not root.
-	s.owner, s.Uids, s.Pid = owner{Process: nothing, User: nothing, Unit: from.unit}, nil, 0
+	s.owner, s.Uids, s.Pid = owner{process: nothing, user: nothing, unit: from.unit}, nil, 0
 	if r.fields&fieldProcess != 0 && from.inode != 0 {
 		held, isFound := r.holders.of(from.inode)
-		s.Process, s.Holders = held.Process, held.Holders
+		s.process, s.holders = held.process, held.holders
 		isLate = !isFound && r.mayComeLate()
 	}
 	if r.fields&fieldUser != 0 && from.inode != 0 {
 		maker := r.user(from.user)
-		s.User, s.Uids = maker.User, maker.Uids
+		s.user, s.Uids = maker.user, maker.Uids
 	}
 	if isOriented {
 		r.listening.orient(s, from.inode != 0)
@@ -117,7 +117,7 @@ func (r *resolver) user(id uint32) socket {
 	maker, known := r.users[id]
 	if !known {
 		maker.Uids = []int32{int32(id)}
-		maker.User = r.userText(id)
+		maker.user = r.userText(id)
 		r.users[id] = maker
 	}
 	return maker

@@ -227,7 +227,7 @@ func (d *sockDiag) ask(to counter, q dumpRequest, types []string) error {
 		isLate := d.resolve(&s, from)
 		d.hasHalfOpen = d.hasHalfOpen || s.Status == "SYN_RECV"
 		if isFull := message[2] != timerTimeWait && (from.inode != 0 || s.Status != "SYN_RECV"); isFull {
-			d.full[slices.Index(d.types, s.Proto)]++
+			d.full[slices.Index(d.types, s.proto)]++
 		}
 		if q.isFor != nil {
 			to.addTo(q.isFor, &s, 1)
@@ -282,18 +282,18 @@ func (d *sockDiag) parse(message []byte, s *socket, types []string) (err error) 
 	if index < 0 || int(state) >= len(tcpStates) || state == 0 {
 		return fmt.Errorf("the kernel sent a socket of family %d in state %d, which was not asked for", family, state)
 	}
-	s.Proto, s.Family, s.Type, s.Status = types[index], uint32(family), sockStream, tcpStates[state]
-	if isUDP(s.Proto) {
+	s.proto, s.Family, s.Type, s.Status = types[index], uint32(family), sockStream, tcpStates[state]
+	if isUDP(s.proto) {
 		s.Type, s.Status = sockDgram, statusNone
 	}
 	s.Laddr.Port = uint32(binary.BigEndian.Uint16(message[4:]))
 	s.Raddr.Port = uint32(binary.BigEndian.Uint16(message[6:]))
-	s.Netns, s.NetnsID = d.space.name, d.space.inode
-	s.Interface = binary.NativeEndian.Uint32(message[40:])
-	s.Left = time.Duration(binary.NativeEndian.Uint32(message[52:])) * time.Millisecond
-	s.Queue, s.Backlog = binary.NativeEndian.Uint32(message[56:]), binary.NativeEndian.Uint32(message[60:])
+	s.netns, s.netnsID = d.space.name, d.space.inode
+	s.device = binary.NativeEndian.Uint32(message[40:])
+	s.left = time.Duration(binary.NativeEndian.Uint32(message[52:])) * time.Millisecond
+	s.queue, s.backlog = binary.NativeEndian.Uint32(message[56:]), binary.NativeEndian.Uint32(message[60:])
 	if d.fields&(fieldIdle|fieldIdleIfKnown) != 0 {
-		s.Idle, err = idleTime(message[sizeofInetDiagMsg:])
+		s.idle, err = idleTime(message[sizeofInetDiagMsg:])
 	}
 	return err
 }

@@ -65,7 +65,7 @@ func TestOnlyWhatIsSelectedIsAskedFor(t *testing.T) {
 		{"tcp6", []string{"BOUND", "DELETE_TCB"}, 0, 0, 0, 0},
 	} {
 		t.Run(test.proto+" "+strings.Join(test.statuses, ","), func(t *testing.T) {
-			asked := (&question{Statuses: test.statuses}).tally(nil)
+			asked := (&question{statuses: test.statuses}).tally(nil)
 			asked.fields |= test.more
 			states := statesFor(test.proto, []*tally{asked})
 			if states != test.states || states == 0 {
@@ -133,7 +133,7 @@ func TestOwnersAndIdleTimesInKernelMessages(t *testing.T) {
 		{"longer than any", 3505 * time.Millisecond, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			asked := (&question{MinIdle: test.idle}).tally(grouping{byProcess})
+			asked := (&question{minIdle: test.idle}).tally(grouping{byProcess})
 			bodies := kernelMessages(t, "idle")
 			if test.idle > 0 {
 				bodies = bodies[1:] // a socket that listens is not asked for then
@@ -216,7 +216,7 @@ func TestConnectionsToAListenerCameIn(t *testing.T) {
 		includes: (&question{}).includes,
 		fields:   fieldDirection | fieldLocalPort,
 		asks: func(s *socket) answer {
-			if s.Direction == directionOut {
+			if s.direction == directionOut {
 				return yes
 			}
 			return no
@@ -245,7 +245,7 @@ func TestNothingIsAllocatedForAKernelMessage(t *testing.T) {
 		{"type and status", "tcp", (&question{}).tally(grouping{byType, byStatus})},
 		{"owners and addresses", "tcp", (&question{}).tally(dimensions)},
 		{"ephemeral ports", "tcp", ephemeralPorts{}.tally()},
-		{"idle connections", "idle", (&question{MinIdle: time.Second}).tally(grouping{byType, byStatus})},
+		{"idle connections", "idle", (&question{minIdle: time.Second}).tally(grouping{byType, byStatus})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bodies := kernelMessages(t, test.recorded)

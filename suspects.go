@@ -13,15 +13,15 @@ func (v violation) holders() *tally {
 	t := *v.tally
 	t.fields |= fieldProcess | fieldUser | fieldUnitIfKnown
 	t.key = func(to []byte, s *socket) []byte {
-		runsAs := s.User
-		if len(s.Holders) > 0 && isTold(s.Holders[0].user) {
-			runsAs = s.Holders[0].user
+		runsAs := s.user
+		if len(s.holders) > 0 && isTold(s.holders[0].user) {
+			runsAs = s.holders[0].user
 		}
-		for _, value := range []string{s.Process, runsAs, s.Unit} {
+		for _, value := range []string{s.process, runsAs, s.unit} {
 			to = append(append(to, value...), keySeparator...)
 		}
 		to = append(strconv.AppendBool(to, s.isWaiting), keySeparator...)
-		for _, h := range s.Holders {
+		for _, h := range s.holders {
 			to = append(strconv.AppendInt(to, int64(h.pid), 10), ' ')
 		}
 		return to

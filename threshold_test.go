@@ -44,8 +44,8 @@ func TestMostSpecificRangeApplies(t *testing.T) {
 			t.Errorf("%s: %v", test.thresholds, err)
 			continue
 		}
-		got, by := "", config.Levels.by
-		if threshold := config.Levels.warning.of(by, &group{row: row{key: string(by.key(nil, socketOf(test.line)))}}); threshold != nil {
+		got, by := "", config.levels.by
+		if threshold := config.levels.warning.of(by, &group{row: row{key: string(by.key(nil, socketOf(test.line)))}}); threshold != nil {
 			got = threshold.String()
 		}
 		if got != test.applies {
@@ -60,8 +60,8 @@ func TestEmptyThresholdIsNone(t *testing.T) {
 		{"--warning", "", "--critical="}, {"-w", "none", "-c", "None"}, {"-w=", "-c="}, {"--warning=", "--critical", "NONE"}, {"-w", " ", "-c", " none "},
 	} {
 		config := configOf(t, arguments...)
-		if len(config.Levels.warning)+len(config.Levels.critical) > 0 || config.Levels.isJudgedEmpty {
-			t.Errorf("%q: got %v, %v", arguments, config.Levels.warning, config.Levels.critical)
+		if len(config.levels.warning)+len(config.levels.critical) > 0 || config.levels.isJudgedEmpty {
+			t.Errorf("%q: got %v, %v", arguments, config.levels.warning, config.levels.critical)
 		}
 	}
 	if output, code := reply("-w", "", "-c", "none", "--test", "testdata/empty.json"); code != 0 || linesOf(output) != "" {
@@ -69,7 +69,7 @@ func TestEmptyThresholdIsNone(t *testing.T) {
 	}
 	for _, arguments := range [][]string{{"-w", "10,"}, {"-w", "none,5"}, {"-w", "total="}} {
 		if config, err := parseArguments(arguments); err == nil {
-			t.Errorf("%q is taken: %v", arguments, config.Levels.warning)
+			t.Errorf("%q is taken: %v", arguments, config.levels.warning)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestSpellingsOfThresholds(t *testing.T) {
 	if thisSystem == "linux" {
 		for _, typed := range []string{"limits=80%", "Limits = 80 %", "limits=80"} {
 			config, err := parseArguments([]string{"-w", typed})
-			if err != nil || config.Levels.warning.first("limits") == nil || config.Levels.warning.first("limits").Upper != 80 {
+			if err != nil || config.levels.warning.first("limits") == nil || config.levels.warning.first("limits").Upper != 80 {
 				t.Errorf("%q: got %v", typed, err)
 			}
 		}
@@ -162,9 +162,9 @@ func FuzzThresholds(f *testing.F) {
 		if isCertain := !strings.Contains(textOf(output), " to "); isCertain {
 			mustBeHarmless(t, output, 5)
 		}
-		for _, named := range config.Levels.named {
+		for _, named := range config.levels.named {
 			isReported := func(name string) bool { return strings.Contains(strings.ToLower(output), strings.ToLower(name)) }
-			if by := config.Levels.by; !isReported(by.label(named.key)) && !isReported(by.text(named.key)) && !isReported(mark(named.key)) {
+			if by := config.levels.by; !isReported(by.label(named.key)) && !isReported(by.text(named.key)) && !isReported(mark(named.key)) {
 				t.Errorf("%q is named and not reported: %s", by.label(named.key), output)
 			}
 		}

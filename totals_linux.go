@@ -83,7 +83,7 @@ func (d *sockDiag) readWithTotals(to counter, how manner) error {
 		return err
 	}
 	for i, socketType := range d.types {
-		s := socket{Proto: socketType, Netns: d.space.name, NetnsID: d.space.inode}
+		s := socket{proto: socketType, netns: d.space.name, netnsID: d.space.inode}
 		s.Status = "ESTABLISHED"
 		number := max(before[socketType], after[socketType]) - full[i]
 		if number < 0 || d.hasHalfOpen && d.space.hasFastOpen(d.procfs) {

@@ -101,7 +101,7 @@ func TestTotalsServeOnlyWhereTheyTellTheNumber(t *testing.T) {
 // What some tallies need in a list is listed besides, and counted only there.
 func TestTotalsServeOneTallyWhileAnotherOneIsListed(t *testing.T) {
 	byBoth := (&question{}).tally(grouping{byType, byStatus})
-	byPort := (&question{Statuses: []string{"ESTABLISHED"}}).tally(grouping{byLocalPort})
+	byPort := (&question{statuses: []string{"ESTABLISHED"}}).tally(grouping{byLocalPort})
 	byPort.bounds = func(uint64) []bound { return []bound{{ports: []portRange{{40000, 40999}}}} }
 	root := totalsTree(t, 20006, 2, "1")
 	sockets := twelve(inetDiagMsg{Family: unix.AF_INET, State: 1, Inode: 7, LocalPort: 40001, RemotePort: 80})

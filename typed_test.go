@@ -10,12 +10,12 @@ import (
 
 func TestDurationsAsPeopleWriteThem(t *testing.T) {
 	for typed, want := range map[string]time.Duration{"30": 30 * time.Second, "30s": 30 * time.Second, "5m": 5 * time.Minute, "1d": 24 * time.Hour, "1h30m": 90 * time.Minute} {
-		if got := configOf(t, "--timeout", typed).Timeout; got != want {
+		if got := configOf(t, "--timeout", typed).timeout; got != want {
 			t.Errorf("--timeout %s: got %s", typed, got)
 		}
 		if thisSystem == "linux" {
-			if got := configOf(t, "--min-idle", typed).Question; got.MinIdle != want || got.MinIdleTyped != typed {
-				t.Errorf("--min-idle %s: got %s", typed, got.MinIdle)
+			if got := configOf(t, "--min-idle", typed).question; got.minIdle != want || got.minIdleTyped != typed {
+				t.Errorf("--min-idle %s: got %s", typed, got.minIdle)
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func FuzzDurations(f *testing.F) {
 		}
 		var idle time.Duration
 		if err == nil {
-			idle = config.Question.MinIdle
+			idle = config.question.minIdle
 		}
 		want := new(big.Rat)
 		written := text

@@ -78,7 +78,7 @@ func TestLinesForWindowsAgentsAreUnderstood(t *testing.T) {
 				}
 			}
 			for _, name := range limitNames() {
-				if config.Levels.names(name) {
+				if config.levels.names(name) {
 					t.Errorf("%s: %s: only Linux has the limit %s", file, match[1], name)
 				}
 			}
