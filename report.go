@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -262,8 +263,11 @@ func notes(config *options, found reading, spots blindSpots, duration string) []
 	if slices.Contains(found.sources, sourceTotals) {
 		found.sources = slices.DeleteFunc(found.sources, func(name string) bool { return name == sourceNetlink })
 	}
-	if w, c := config.levels.warning.first(""), config.levels.critical.first(""); w != nil && c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
-		lines = append(lines, "WARNING is never reached: the range of CRITICAL lies within that of WARNING")
+	for _, name := range slices.Sorted(maps.Keys(config.levels.warning)) {
+		w, c := config.levels.warning.first(name), config.levels.critical.first(name)
+		if c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
+			lines = append(lines, "WARNING is never reached"+strings.TrimSuffix(" for "+name, " for ")+": the range of CRITICAL lies within that of WARNING")
+		}
 	}
 	note := fmt.Sprintf("%s counted, read from %s in %s", socketsText(known), cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)
 	var reasons []string
