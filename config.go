@@ -120,7 +120,7 @@ func (p argumentParser) takeTimeout() error {
 	typed, _ := p.flags.GetString("timeout")
 	patience, err := parseDuration(typed)
 	if err != nil || patience%time.Second != 0 || patience < time.Second || patience > math.MaxInt32*time.Second {
-		return fmt.Errorf("%s is not possible, use 1 to %d seconds", quote(typed), math.MaxInt32)
+		return fmt.Errorf("%s is not possible, use whole seconds, 1 to %d", quote(typed), math.MaxInt32)
 	}
 	p.timeout = patience
 	return nil

@@ -115,7 +115,7 @@ func findDimension(name string) *dimension {
 // errUnknownDimension says what would be a dimension.
 func errUnknownDimension(typed string) error {
 	all := grouping(dimensions)
-	if near := findDimension(cmp.Or(otherNames[typed], nearest(typed, strings.Split(all.names(","), ",")))); near != nil {
+	if near := findDimension(cmp.Or(strings.TrimPrefix(otherNames[typed], "conn-"), nearest(typed, strings.Split(all.names(","), ",")))); near != nil {
 		return fmt.Errorf("unknown dimension %s: did you mean %s?", quote(typed), near.name)
 	}
 	return fmt.Errorf("unknown dimension %s: use %s", quote(typed), all.names(", "))

@@ -63,6 +63,13 @@ func (q *question) hasFilter(d *dimension) bool {
 	return slices.ContainsFunc(q.filters, func(f filter) bool { return f.dimension == d })
 }
 
+// namesUnitInPart tells whether --unit has a name without the kind of unit, as in
+// nginx.
+func (q *question) namesUnitInPart() bool {
+	isPart := func(i filterItem) bool { return isTold(i.text) && !strings.ContainsAny(i.text, ".*?") }
+	return slices.ContainsFunc(q.filters, func(f filter) bool { return f.dimension == byUnit && slices.ContainsFunc(f.include, isPart) })
+}
+
 // groupKey returns the key of the group that the socket is in. In a run there is
 // one grouping.
 func (s *socket) groupKey(by grouping) []byte {

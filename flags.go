@@ -124,11 +124,14 @@ func flagsFrom(flags *pflag.FlagSet, beginning string) (names []string) {
 
 // otherNames are those that people try first.
 var otherNames = map[string]string{
-	"port": "local-port", "dport": "remote-port", "sport": "local-port", "address": "local-address", "host": "remote-address", "peer": "remote-address",
-	"group-by": "by", "groupby": "by", "state": "conn-status", "conn-state": "conn-status", "status": "conn-status", "type": "conn-type", "proto": "conn-type",
-	"program": "process", "name": "process", "owner": "user", "service": "unit", "container": "unit", "namespace": "netns", "idle": "min-idle",
+	"port": "local-port", "dport": "remote-port", "sport": "local-port", "address": "local-address", "peer": "remote-address", "remote": "remote-address", "ip": "remote-address", "lport": "local-port",
+	"group-by": "by", "groupby": "by", "group": "by", "tcp": "conn-type", "udp": "conn-type", "protocol": "conn-type", "state": "conn-status", "conn-state": "conn-status", "status": "conn-status", "type": "conn-type", "proto": "conn-type",
+	"program": "process", "pid": "process", "cgroup": "unit", "pod": "unit", "name": "process", "owner": "user", "service": "unit", "container": "unit", "namespace": "netns", "idle": "min-idle",
 	"perfdata": "no-perfdata", "details": "no-details", "ok": "always-ok",
 }
+
+// hostFlags are how other plugins name the host that they look at.
+var hostFlags = map[string]string{"H": "-H", "host": "--host", "hostname": "--hostname"}
 
 // suggestion returns what an unknown flag may have been meant to be.
 func suggestion(typed string) string {
@@ -210,8 +213,8 @@ func flagError(err error) error {
 		invalid *pflag.InvalidValueError
 	)
 	switch {
-	case errors.As(err, &unknown) && unknown.GetSpecifiedName() == "H":
-		return errors.New("there is no -H: the check looks at this host only, leave it out")
+	case errors.As(err, &unknown) && hostFlags[unknown.GetSpecifiedName()] != "":
+		return fmt.Errorf("there is no %s: the check looks at this host only, leave it out", hostFlags[unknown.GetSpecifiedName()])
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		return fmt.Errorf("unknown flag %s: see --help", quote("-"+unknown.GetSpecifiedName()))
 	case errors.As(err, &unknown):

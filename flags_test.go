@@ -81,6 +81,7 @@ func TestUnknownFlagsGetASuggestion(t *testing.T) {
 		"--container=web": `unknown flag "--container": did you mean --unit?`, "--perfdata": `unknown flag "--perfdata": did you mean --no-perfdata?`,
 		"--nonsense": `unknown flag "--nonsense": see --help`, "--conn": `unknown flag "--conn": it may be --conn-type or --conn-status`, "--no=5": `unknown flag "--no": it may be --no-details or --no-perfdata`, "--not": `unknown flag "--not": see --help`,
 		"-x": `unknown flag "-x": see --help`, "-H": "there is no -H: the check looks at this host only, leave it out",
+		"--hostname":  "there is no --hostname: the check looks at this host only, leave it out",
 		"-Hlocalhost": "there is no -H: the check looks at this host only, leave it out", "-vH": "there is no -H: the check looks at this host only, leave it out",
 	} {
 		if _, err := parseArguments([]string{typed}); err == nil || err.Error() != want {

@@ -56,7 +56,7 @@ func (r *procReader) needsNetlink() error {
 	case asked&fieldUnit != 0:
 		return errors.New("units need netlink")
 	case asked != 0:
-		return errors.New("ephemeral ports and accept queues need netlink")
+		return errors.New("ephemeral ports and accept queues need netlink: name the other limits instead (conntrack, orphans, memory, files)")
 	}
 	return nil
 }

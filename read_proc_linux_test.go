@@ -266,9 +266,9 @@ func TestHalfOpenConnectionsStoodBehindTheirListener(t *testing.T) {
 func TestWhatNeedsNetlink(t *testing.T) {
 	h := procHost(t, map[string]string{"tcp": procHeading, "tcp6": procHeading6})
 	for message, asked := range map[string]fields{
-		"idle times need netlink":                        fieldIdle,
-		"units need netlink":                             fieldUnit,
-		"ephemeral ports and accept queues need netlink": fieldBound,
+		"idle times need netlink": fieldIdle,
+		"units need netlink":      fieldUnit,
+		"ephemeral ports and accept queues need netlink: name the other limits instead (conntrack, orphans, memory, files)": fieldBound,
 	} {
 		asking := (&question{types: []string{"tcp"}}).tally(nil)
 		asking.fields |= asked

@@ -254,6 +254,9 @@ func notes(config *options, found reading, spots blindSpots, duration string) []
 	if zero := judge(config.levels.warning.first(""), config.levels.critical.first(""), 0, 0); zero.most != check.OK && known == 0 && !config.levels.isJudgedEmpty {
 		lines = append(lines, "0 sockets are not judged: name the group (tcp_listen=1:) or use --zero")
 	}
+	if known == 0 && config.question.namesUnitInPart() {
+		lines = append(lines, "--unit: services are named in full, as in nginx.service")
+	}
 	if config.source == sourceGopsutil && slices.Contains(found.sources, sourceGopsutil) {
 		lines = append(lines, "gopsutil is for comparing: "+gopsutilLacks(thisSystem))
 	}

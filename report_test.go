@@ -230,6 +230,21 @@ func TestWarningThatIsNeverReachedIsTold(t *testing.T) {
 	}
 }
 
+func TestAUnitNamedInPartIsToldToBeNamedInFull(t *testing.T) {
+	for unit, mustTell := range map[string]bool{"nginx": true, "not:sshd.service,nginx": true, "nginx.service": false, "nginx*": false, "not:nginx": false, "-": false} {
+		config := &options{}
+		one, err := parseFilter(byUnit, []string{unit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.question.filters = append(config.question.filters, one)
+		lines := notes(config, reading{counts: newCounter([]*tally{config.question.tally(nil)})}, nil, "")
+		if got := slices.Contains(lines, "--unit: services are named in full, as in nginx.service"); got != mustTell {
+			t.Errorf("%s: got %q", unit, lines)
+		}
+	}
+}
+
 func TestNotesSayHowItWasRead(t *testing.T) {
 	one := (&question{}).tally(nil)
 	found := reading{counts: newCounter([]*tally{one}), sources: []string{sourceNetlink, sourceGopsutil}}

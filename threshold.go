@@ -44,6 +44,16 @@ func parseThresholds(lists []string, by grouping, check func(groupName) (groupNa
 		if isLimit(limitNamed(name)) {
 			text = strings.ReplaceAll(text, "%", "")
 		}
+		switch {
+		case item == "":
+			return nil, errors.New("a comma has no range beside it: write 10,close_wait=5")
+		case isNamed && name == "":
+			return nil, errors.New("the name of a group is empty")
+		case isNamed && text == "":
+			return nil, fmt.Errorf("the group %s has no range: write %s=10", quote(name), asTyped(strings.ToLower(name)))
+		case by.isPlain() && strings.Contains(name, "="):
+			return nil, fmt.Errorf("%s is no threshold: separate several by commas, as in tcp=10,udp=20", quote(item))
+		}
 		if !isNamed && len(level) > 0 && len(text) > 1 && strings.Trim(text, "0") == "" {
 			return nil, fmt.Errorf("%s is what a comma has cut off: write numbers without one, as in 20000", quote(text))
 		}
@@ -119,8 +129,11 @@ func (g grouping) parseGroup(name string) (groupName, error) {
 			return groupName{}, fmt.Errorf("unknown group %s: did you mean %s?", quote(name), strings.ToLower(near))
 		}
 		return groupName{}, fmt.Errorf("unknown group %s: use %s, %s, or a limit (%s)", quote(name), g.partsText(), totalGroup, strings.Join(limitNames(), ", "))
-	case name == "":
-		return groupName{}, errors.New("the name of a group is empty")
+	case len(g) == 1 && !ok && g[0].item != nil && !g[0].isFree:
+		if _, err := g[0].item(name); err != nil {
+			return groupName{}, err
+		}
+		fallthrough
 	case !ok || isPart && g.freeNames() > 0:
 		return groupName{}, fmt.Errorf("%s is no group of --by %s: name one in full, as %s%s", quote(name), g.names(","), strings.ToUpper(g.names("_")), g.advice(part))
 	}
