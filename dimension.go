@@ -41,13 +41,13 @@ var (
 		text: localAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(localAddress)}
 	byLocalPort = &dimension{name: "local-port", needs: fieldLocalPort, help: "Count only sockets on this local `PORT`: a number or a range (8000-8100)",
 		port: localPort, pattern: `[0-9]+|\?`, parse: parsePort, item: portItem(localPort)}
-	byRemoteAddress = &dimension{name: "remote-address", needs: fieldRemoteAddress, help: "Count only sockets with this `ADDRESS` of the peer, or one in this network",
+	byRemoteAddress = &dimension{name: "remote-address", needs: fieldRemoteAddress, help: "Count only sockets whose peer has this `ADDRESS`, or is in this network",
 		text: remoteAddress, pattern: addressPattern, parse: parseAddress, item: networkItem(remoteAddress), isRemote: true}
-	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets with this `PORT` of the peer",
+	byRemotePort = &dimension{name: "remote-port", needs: fieldRemotePort, help: "Count only sockets whose peer has this `PORT`: a number or a range",
 		port: remotePort, pattern: `[0-9]+|[?-]`, parse: parsePort, item: portItem(remotePort), isRemote: true}
 	byUnit = &dimension{name: "unit", needs: fieldUnit, help: "Count only sockets made by this systemd `UNIT` (nginx.service) or container; Linux",
 		text: func(s *socket) *string { return &s.unit }, pattern: `.+`, parse: parseFreeName, item: unitItem, isFree: true}
-	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in, out, or listen",
+	byDirection = &dimension{name: "direction", needs: fieldDirection, help: "Count only sockets in this `DIRECTION`: in (the peer connected), out, or listen",
 		text: func(s *socket) *string { return &s.direction }, pattern: `in|out|listen|[?-]`, parse: parseDirection, item: directionItem}
 	byNetns = &dimension{name: "netns", needs: fieldNetns,
 		text: func(s *socket) *string { return &s.netns }, pattern: `.+`, parse: parseFreeName, isFree: true}
