@@ -142,6 +142,7 @@ func (l levels) judgeGroups(found *counts) []group {
 	}
 	groups = l.addNamed(groups)
 	unseen := l.by.hiddenGroups(groups)
+	certain, possible := l.present(groups)
 	for i := range groups {
 		g := &groups[i]
 		warning, critical := l.ranges(g)
@@ -155,7 +156,7 @@ func (l levels) judgeGroups(found *counts) []group {
 		}
 		g.verdict = judge(warning, critical, low, high)
 		if g.named == nil && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
-			none := l.judgeWithout(groups, i)
+			none := l.judgeWithout(g, certain, possible)
 			g.least, g.most = min(g.least, none.least), max(g.most, none.most)
 		}
 	}
@@ -168,28 +169,43 @@ func (l levels) ranges(g *group) (warning, critical *check.Threshold) {
 	return l.warning.of(l.by, g), l.critical.of(l.by, g)
 }
 
+// present counts the groups that are there for certain, and those that may be, by
+// each part of a name that thresholds name; "" for all.
+func (l levels) present(groups []group) (certain, possible map[string]int) {
+	certain, possible = map[string]int{}, map[string]int{}
+	for _, g := range groups {
+		for _, part := range append([]string{""}, l.parts...) {
+			if part != "" && !l.by.isPart(part, g.key) {
+				continue
+			}
+			if g.known > 0 || g.named != nil {
+				certain[part]++
+			}
+			if g.known+g.hidden > 0 || g.named != nil {
+				possible[part]++
+			}
+		}
+	}
+	return certain, possible
+}
+
 // judgeWithout returns the verdict where there is no such group: a range for a part
 // of its name, or for all groups, may alert on that. It does so for certain where
 // no other group can be there.
-func (l levels) judgeWithout(groups []group, i int) verdict {
-	isAlone := func(part string, isCertain bool) bool {
-		return !slices.ContainsFunc(groups, func(g group) bool {
-			isThere := g.known > 0 || g.named != nil || isCertain && g.hidden > 0
-			return g.key != groups[i].key && isThere && (part == "" || l.by.isPart(part, g.key))
-		})
-	}
-	state := func(isCertain bool) (worst check.Status) {
-		if l.isJudgedEmpty && isAlone("", isCertain) {
+func (l levels) judgeWithout(g *group, certain, possible map[string]int) verdict {
+	state := func(present map[string]int, itself bool) (worst check.Status) {
+		isAlone := func(part string) bool { return present[part] == 0 || itself && present[part] == 1 }
+		if l.isJudgedEmpty && isAlone("") {
 			worst = judge(l.warning.first(""), l.critical.first(""), 0, 0).least
 		}
 		for _, part := range l.parts {
-			if l.by.isPart(part, groups[i].key) && isAlone(part, isCertain) {
+			if l.by.isPart(part, g.key) && isAlone(part) {
 				worst = max(worst, l.judgePart(part).least)
 			}
 		}
 		return worst
 	}
-	return verdict{state(true), state(false)}
+	return verdict{state(possible, g.known+g.hidden > 0), state(certain, g.known > 0)}
 }
 
 // isPart tells whether the key has the values that a part of a name has.
@@ -216,7 +232,7 @@ func (l levels) judgePart(part string) figure {
 // socket has them and that is not OK.
 func (l levels) judgeAbsent(r *results) (all []figure) {
 	for _, part := range l.parts {
-		isPresent := slices.ContainsFunc(r.groups, func(g group) bool { return l.by.isPart(part, g.key) })
+		isPresent := slices.ContainsFunc(r.groups, func(g group) bool { return l.by.isPart(part, g.key) && (l.isZero || g.known+g.hidden > 0) })
 		if one := l.judgePart(part); !isPresent && one.most != check.OK {
 			all = append(all, one)
 		}

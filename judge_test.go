@@ -68,6 +68,7 @@ func TestAbsentTypesAndStatusesAreJudged(t *testing.T) {
 		{"-c tcp=1:", "udp NONE", "udp NONE: 1, tcp: 0 [CRITICAL]", "udp_NONE=1 tcp=0"},
 		{"-c tcp=1: --by status,type", "udp NONE", "NONE udp: 1, tcp: 0 [CRITICAL]", "NONE_udp=1 tcp=0"},
 		{"-c established=1: --by status", "udp NONE", "NONE: 1, ESTABLISHED: 0 [CRITICAL]", "NONE=1 ESTABLISHED=0"},
+		{"-c established=1:,tcp_established=1000", "udp NONE", "udp NONE: 1, tcp ESTABLISHED: 0, ESTABLISHED: 0 [CRITICAL]", "udp_NONE=1 tcp_ESTABLISHED=0 ESTABLISHED=0"},
 		{"-c listen=1: --zero --conn-type tcp --conn-status listen,close", "", "tcp CLOSE: 0, tcp LISTEN: 0 [CRITICAL]", "tcp_CLOSE=0 tcp_LISTEN=0"},
 		{"-c listen=1: --local-port 443", "tcp LISTEN web - 0.0.0.0:80", "LISTEN: 0 [CRITICAL]", "LISTEN=0"},
 		{"-c tcp_listen=1:", "udp NONE", "udp NONE: 1, tcp LISTEN: 0 [CRITICAL]", "udp_NONE=1 tcp_LISTEN=0"},
