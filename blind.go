@@ -18,11 +18,11 @@ type blindSpot struct {
 type blindSpots []*blindSpot
 
 // blindSpots returns the dimensions that matter and may have hidden values. Of a
-// live system that can be owners only.
+// live system that can be owners and namespaces only.
 func (q *question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 	for _, d := range dimensions {
 		isFilter := q.hasFilter(d)
-		isOwner := d == byProcess || d == byUser || d == byUnit
+		isOwner := d == byProcess || d == byUser || d == byUnit || d == byNetns
 		isKind := d == byType || d == byStatus // which every socket has
 		if (isOwner || isRecording && !isKind) && (isFilter || by.has(d)) {
 			all = append(all, &blindSpot{dimension: d, isFilter: isFilter, isRecording: isRecording})
@@ -35,6 +35,8 @@ func (q *question) blindSpots(by grouping, isRecording bool) (all blindSpots) {
 func (b blindSpot) text() string {
 	sockets := socketsText(b.sockets)
 	switch {
+	case b.dimension == byNetns && !b.isRecording:
+		return fmt.Sprintf("the name of the network namespace of %s is hidden from this user (%s): root sees it", sockets, hidden)
 	case b.dimension == byUnit && b.isRecording:
 		return fmt.Sprintf("the recording does not name the units of %s (%s)", sockets, hidden)
 	case b.dimension == byUnit:

@@ -35,6 +35,7 @@ func TestWhatIsNotSeenIsSaidInWords(t *testing.T) {
 		{byUser, true, "the users of 3 sockets are not known from this source"},
 		{byUnit, false, "the units of 3 sockets are outside of this container (?)"},
 		{byUnit, true, "the recording does not name the units of 3 sockets (?)"},
+		{byNetns, false, "the name of the network namespace of 3 sockets is hidden from this user (?): root sees it"},
 		{byLocalPort, true, "the recording does not carry the ports and addresses of 3 sockets"},
 		{byRemoteAddress, true, "the recording does not carry the ports and addresses of 3 sockets"},
 	} {
@@ -60,6 +61,7 @@ func TestOnlyWhatMattersCanBeBlind(t *testing.T) {
 	for _, test := range []struct{ arguments, want string }{
 		{"", ""},
 		{"--by local-port", ""},
+		{"--by netns,status", "netns"},
 		{"--by process,user,local-port", "process user"},
 		{"--local-port 80 --process java", "process filter"},
 		{"--direction in --by direction", ""},
