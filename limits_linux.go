@@ -72,7 +72,7 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 			found.where = " in " + cleanName(space.name)
 		}
 		best, isThere := quotas[kind]
-		if !isThere || best.size == 0 || err == nil && found.used*best.size > best.used*found.size {
+		if !isThere || best.size == 0 || found.size > 0 && found.used*best.size > best.used*found.size {
 			quotas[kind] = found
 		}
 	}
