@@ -30,9 +30,12 @@ func dialNetlink(ctx context.Context) (fd int, err error) {
 	}
 	if deadline, isSet := ctx.Deadline(); isSet {
 		patience := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
-		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+			_ = unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt", err)
+		}
 	}
-	return fd, err
+	return fd, nil
 }
 
 // ask sends a request for a dump, and calls the function with the body of each
