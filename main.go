@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -185,10 +186,13 @@ func exitWhenOutputBlocks() {
 	})
 }
 
+var exiting sync.Mutex
+
 // exit prints the text and ends the program with the state. A text that could
 // not be delivered ends it as UNKNOWN: a monitoring system takes silence with
 // exit code 0 for OK.
 func exit(state check.Status, text string) {
+	exiting.Lock() // for good: the timeout may come while another text is being written
 	if _, err := os.Stdout.WriteString(text); err != nil || outputIsClosed() {
 		state = check.Unknown
 	}
