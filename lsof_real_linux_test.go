@@ -132,7 +132,7 @@ func TestASocketThatProcessesShareCountsOnceWithLsof(t *testing.T) {
 		files = append(files, file)
 	}
 	for range 8 {
-		child := exec.Command("sleep", "60")
+		child := exec.Command("sleep", "infinity")
 		child.ExtraFiles = files
 		e2e.Start(t, child)
 	}
