@@ -332,9 +332,9 @@ func (p argumentParser) takeThresholds(flag string, level *thresholds) (err erro
 	return err
 }
 
-// decideEmptiness decides whether a range for all groups judges that there is none, as
-// it does with any GROUP=RANGE. With the flags of the check that this one replaces
-// alone that is OK.
+// decideEmptiness decides whether a range for all groups also judges that there are
+// none, as it does with any GROUP=RANGE. With only the flags of the check that this
+// one replaces, it does not.
 func (p argumentParser) decideEmptiness() {
 	isOurs := len(p.question.filters) > 0 || p.flags.Changed("by") || p.question.minIdle > 0 || p.netns != netnsSelf
 	p.levels.isJudgedEmpty = p.levels.isJudgedEmpty || isOurs || len(p.levels.named) > 0

@@ -77,7 +77,7 @@ func checkStatus(system, status string) error {
 	name := strings.ToLower(status)
 	switch {
 	case status == statusBound || status == "IDLE":
-		return fmt.Errorf("no supported system has sockets in the status %s: leave it out", name)
+		return fmt.Errorf("sockets in the status %s are not counted on any system: leave it out", name)
 	case status == "DELETE_TCB" && system != "windows":
 		return fmt.Errorf("only Windows has sockets in the status %s: leave it out", name)
 	case usesLsof(system) && slices.Contains(unheldStatuses, status):

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// sharedBy returns the processes as the owner of a socket. The first one of the
-// host only counts alone: it keeps sockets for services.
+// sharedBy returns the processes as the owner of a socket. Process 1, which keeps
+// sockets for services, and processes without a name count only where there is no
+// other holder.
 func sharedBy(processes []holder) (all owner) {
 	var names []string
 	for _, h := range processes {

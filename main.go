@@ -21,13 +21,13 @@ import (
 	"github.com/NETWAYS/go-check"
 )
 
-// quickRun is how long a run lasts that nobody waits to end by a signal.
+// quickRun is how long a run may last before it begins to handle signals.
 const quickRun = 50 * time.Millisecond
 
 func main() {
 	// With many groups this takes a fifth less memory and hardly more time.
 	debug.SetGCPercent(25)
-	// Every processor of the host may take a thread, and two do nearly all that can be done at once.
+	// Go would start a thread for each processor; two do nearly all that can be done at once.
 	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 	// A reader that is gone must show up as a failed write, not kill us.
 	signal.Ignore(syscall.SIGPIPE)
@@ -47,8 +47,8 @@ func main() {
 		config.log = debugLog{os.Stderr}
 		config.log.printf("%s %s, %s/%s, user %d", programName, version(), runtime.GOOS, runtime.GOARCH, os.Geteuid())
 	}
-	// For signals: its own timeout can come too late to be printed. Waiting for them
-	// takes a thread, which is a tenth of what a quick run costs.
+	// Only for its signals: its own timeout can come too late to be printed. Waiting for
+	// signals takes a thread, which is a tenth of what a quick run costs.
 	time.AfterFunc(quickRun, func() { check.HandleTimeout(math.MaxInt32) })
 	late := firstLine(check.Unknown, "Timeout reached") // on a starved host there may be no time to allocate it then
 	time.AfterFunc(config.timeout, func() {

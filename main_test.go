@@ -227,7 +227,7 @@ func TestOutputAndExitCode(t *testing.T) {
 			"an argument that is wrong", "--conn-type tpc", `[UNKNOWN] - --conn-type: unknown type "tpc": use all, tcp, tcp6, udp, udp6`, 3,
 		},
 		{
-			"a reading that failed", "--test testdata/empty.json,,1", "[UNKNOWN] - the recording stands for a failed reading", 3,
+			"a reading that failed", "--test testdata/empty.json,,1", "[UNKNOWN] - the recording says that its reading failed", 3,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -241,7 +241,7 @@ func (f namespaceFinder) all(own uint64) ([]namespace, error) {
 		return nil, err
 	}
 	if !f.seesAll() {
-		return nil, errors.New("not all network namespaces are seen from a PID namespace, that of a container: run the check on the host, or give the container --pid=host")
+		return nil, errors.New("from inside a container's PID namespace not all network namespaces are seen: run the check on the host, or give the container --pid=host")
 	}
 	populations, err := f.populations()
 	if err != nil {

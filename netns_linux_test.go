@@ -148,7 +148,7 @@ func TestAllNamespacesAreRefusedWhereNotAllAreSeen(t *testing.T) {
 	}{
 		"no /proc":         {nil, "the network namespace is not known: "},
 		"hidden processes": {self, "not all processes are seen here"},
-		"a PID namespace":  {joined(self, map[string]string{"1/": "", "2/stat": "2 (sh) S 0 0 0 0 -1 4194304 0 0"}), "not all network namespaces are seen from a PID namespace, that of a container"},
+		"a PID namespace":  {joined(self, map[string]string{"1/": "", "2/stat": "2 (sh) S 0 0 0 0 -1 4194304 0 0"}), "from inside a container's PID namespace not all network namespaces are seen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if all, err := namespaceTree(t, test.files).find(netnsAll, true); err == nil || !strings.HasPrefix(err.Error(), test.message) {

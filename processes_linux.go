@@ -17,9 +17,9 @@ func (p procfs) path(pid int32, name string) string {
 	return filepath.Join(string(p), strconv.Itoa(int(pid)), name)
 }
 
-// read returns the content of a file below the root, up to a size: the kernel
-// gives only what the first read has room for of some of them. It does without
-// the os package, which has the runtime watch every file.
+// read returns up to size bytes of a file below the root, with one buffer: some files
+// give only what fits into the first read. It does without the os package, which has
+// the runtime watch every file.
 func (p procfs) read(name string, size int) ([]byte, error) {
 	path := filepath.Join(string(p), name)
 	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)

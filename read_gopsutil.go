@@ -128,7 +128,8 @@ func (r *gopsutilReader) addOwner(s *socket) {
 	r.resolve(s)
 }
 
-// usualText returns an address of gopsutil in its usual form. lsof has * for any.
+// usualText returns an address of gopsutil, or of a recording, in its usual form.
+// lsof has * for any.
 func usualText(text string) string {
 	address, err := netip.ParseAddr(text)
 	switch {

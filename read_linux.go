@@ -58,8 +58,9 @@ func (h *host) unit(id uint64) (name string, hasUnits bool) {
 }
 
 // dumps returns what is to be read for the tallies: for each network namespace
-// one dump or two of TCP and one of UDP, and one of the TCP sockets that only
-// have a port where a tally counts them. Last come the sockets that were late.
+// one dump or two of TCP and one of UDP, and for each of TCP another one of the
+// sockets that only have a port, where a tally counts them. Last come the sockets
+// that were late.
 func (h *host) dumps(ctx context.Context, tallies []*tally) (all []dump) {
 	p := &pass{host: h, ctx: ctx, fields: fieldsOf(tallies)}
 	portable := newGopsutilReader(ctx, h.log, tallies, func(s *socket) {

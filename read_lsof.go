@@ -226,8 +226,8 @@ func lsofAddress(text string) (net.Addr, error) {
 	return one, nil
 }
 
-// withoutScope returns a link-local address without the number of the interface: macOS and FreeBSD
-// keep the number of the interface in its second word, which is 0 in RFC 4291.
+// withoutScope clears the number of the interface, which macOS and FreeBSD keep in
+// the second word of a link-local address (0 in RFC 4291).
 func withoutScope(address netip.Addr) netip.Addr {
 	if !address.Is6() || !address.IsLinkLocalUnicast() {
 		return address

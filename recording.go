@@ -163,9 +163,9 @@ func recordedAddress(recorded *net.Addr) net.Addr {
 	return net.Addr{IP: usualText(recorded.IP), Port: recorded.Port}
 }
 
-// check returns an error where the recording stands for a reading that failed.
+// check returns an error where the recording says that its reading failed.
 func (r *fixture) check() error {
-	failed := errors.New("the recording stands for a failed reading")
+	failed := errors.New("the recording says that its reading failed")
 	if r.exitCode != 0 {
 		return failed
 	}

@@ -31,7 +31,7 @@ func TestRecordingsOfFailedReadings(t *testing.T) {
 		}
 	}
 	good := "testdata/empty.json"
-	failed := "the recording stands for a failed reading"
+	failed := "the recording says that its reading failed"
 	for _, test := range []struct{ name, recording, message string }{
 		{"no errors and success", good + "," + silent + ",0", ""},
 		{"errors left out", good + ",,0", ""},

@@ -29,8 +29,8 @@ var tcpStates = [...]string{
 }
 
 // allStates asks for the states 1 to 11. TCP_NEW_SYN_RECV comes with SYN_RECV.
-// TCP_BOUND_INACTIVE (13) must not be asked for: no other tool counts sockets
-// that neither listen nor connect.
+// Sockets that only have a port (TCP_BOUND_INACTIVE, 13) are asked for by
+// themselves: they count for limits only.
 const (
 	allStates        = 1<<12 - 1<<1
 	establishedState = 1 << 1
@@ -60,7 +60,7 @@ type sockDiag struct {
 	tallies []*tally
 	types   []string               // of one protocol
 	isBound bool                   // read those that only have a port, and nothing else
-	told    func() (totals, error) // as long before as nothing has been read
+	told    func() (totals, error) // from before anything was listed
 	dial    func() (fd int, err error)
 
 	resolver
@@ -176,8 +176,7 @@ func (d *sockDiag) program(tallies []*tally, how manner) []byte {
 	return program
 }
 
-// usable returns the bounds that leave in the listeners of the sockets within,
-// where those must be known.
+// usable leaves out bounds that would hide listeners, where those must be known.
 func (d *sockDiag) usable(bounds []bound) []bound {
 	return slices.DeleteFunc(bounds, func(b bound) bool {
 		return d.fields&fieldsOriented != 0 && (b.isRemote || len(b.networks) > 0)

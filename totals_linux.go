@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// fewSockets is up to how many established connections are listed with the others
+// fewSockets is the number of established connections up to which all are listed,
 // where some of them have to be listed anyway.
 const fewSockets = 10_000
 
-// tooFew are listed sooner than the totals are read.
+// Below tooFew sockets, listing them is faster than reading the totals.
 const tooFew = 100
 
 // totals are the sockets of a network namespace by type, as the kernel tells them
 // without listing them: those of TCP that are full ones, and those of UDP.
 type totals map[string]int
 
-// totals reads what a thread in the network namespace is told, in constant time.
+// totals reads the kernel's totals for the network namespace, in constant time.
 func (n namespace) totals(p procfs) (t totals, err error) {
 	err = n.within(func() error {
 		four, err := p.sockstat("sockstat", "TCP: inuse", "UDP: inuse")

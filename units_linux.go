@@ -38,7 +38,7 @@ type units struct {
 	next  []string          // folders that have not been listed yet, below the root
 
 	isWhole  bool // the root is that of the host
-	isListed bool // all of it has been listed twice
+	isListed bool // the second listing has begun
 }
 
 // newUnits finds the file system of control groups, version 2.
