@@ -96,7 +96,8 @@ func (n namespace) within(do func() error) error {
 
 // runInside runs the function in a namespace of the kind (CLONE_NEW… in
 // linux/sched.h), on this thread, which goes back to its own one afterwards: it
-// may be the first one, whose namespaces are those of /proc/self.
+// may be the first one, whose namespaces are those of /proc/self. In a user
+// namespace of its own a program may leave the host's network, and not come back.
 func runInside(file *os.File, kind int, own string, do func() error) error {
 	runtime.LockOSThread()
 	back, err := unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -105,7 +106,11 @@ func runInside(file *os.File, kind int, own string, do func() error) error {
 		return &os.PathError{Op: "open", Path: own, Err: err}
 	}
 	defer unix.Close(back)
-	if err := unix.Setns(int(file.Fd()), kind); err != nil {
+	err = unix.Setns(back, kind) // it must be possible to come back
+	if err == nil {
+		err = unix.Setns(int(file.Fd()), kind)
+	}
+	if err != nil {
 		runtime.UnlockOSThread()
 		return netnsRights(&os.PathError{Op: "setns", Path: file.Name(), Err: err})
 	}
@@ -223,11 +228,20 @@ func (f namespaceFinder) one(wanted string, own uint64) (namespace, error) {
 	return namespace{inode: inodeOf(info), paths: []string{path}}, nil
 }
 
-// isNamespace tells whether the file stands for a namespace; what is left of
-// one under /run/netns is an ordinary file.
+// isNamespace tells whether the file stands for a network namespace, as far as it
+// may be opened; what is left of one under /run/netns is an ordinary file.
 func isNamespace(path string) bool {
 	var status unix.Statfs_t
-	return unix.Statfs(path, &status) == nil && int64(status.Type) == unix.NSFS_MAGIC
+	if unix.Statfs(path, &status) != nil || int64(status.Type) != unix.NSFS_MAGIC {
+		return false
+	}
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(file)
+	kind, err := unix.IoctlRetInt(file, unix.NS_GET_NSTYPE) // Linux 4.11
+	return err != nil || kind == unix.CLONE_NEWNET
 }
 
 // all returns every network namespace that was given a name or has a process in

@@ -301,3 +301,20 @@ func TestProcessesThatEndMeanwhileAreNoReasonToRefuse(t *testing.T) {
 		t.Errorf("%d of 500 runs: %q", len(failed), slices.Compact(failed))
 	}
 }
+
+// Root in a user namespace of its own may leave a network that is not its own, and
+// not come back: then other sockets would be taken for those of this network.
+func TestNoNamespaceIsEnteredWithoutAWayBack(t *testing.T) {
+	plugin := inOwnNetwork(t)
+	if plugin == "" {
+		return
+	}
+	e2e.Need(t, "util-linux", "unshare")
+	listens(t, "127.0.0.1:7001", 1, false)
+	const script = `unshare --net sleep infinity & until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done; "$0" --netns $!; echo $?; kill $!; "$0"; echo $?`
+	output, _ := outputOf(t, exec.Command("unshare", "--user", "--map-root-user", "sh", "-c", script, plugin))
+	if lines := strings.Split(output, "\n"); len(lines) != 5 || !strings.Contains(lines[0], "not even root may read this network namespace here: setns ") ||
+		lines[1] != "3" || lines[2] != "[OK] - tcp LISTEN: 1|tcp_LISTEN=1;;;0" || lines[3] != "0" {
+		t.Errorf("got %s", output)
+	}
+}
