@@ -30,7 +30,11 @@ func (h *host) limits(isAsked func(limitRow) bool) (all []limit, err error) {
 				ports[space.inode] = found
 			}
 			if isAsked(limitBacklog) {
-				queues[space.inode] = backlogSpace{space.name, h.halfOpenMax()}
+				most, err := h.halfOpenMax()
+				if err != nil {
+					return err
+				}
+				queues[space.inode] = backlogSpace{space.name, most}
 			}
 			return h.addQuotas(quotas, isAsked, space)
 		})
@@ -64,7 +68,7 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 			continue
 		}
 		found, err := read()
-		if err != nil && (!errors.Is(err, fs.ErrNotExist) || kind == limitFiles) { // which every host has
+		if err != nil && (!h.isMissing(err) || kind == limitFiles) { // which every host has
 			return fmt.Errorf("%s cannot be told: %w", kind.title, err)
 		}
 		found.limitRow = kind
@@ -77,6 +81,13 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 		}
 	}
 	return nil
+}
+
+// isMissing tells whether the host lacks a setting, and not just our view of it all
+// settings, as with systemd's ProcSubset=pid.
+func (p procfs) isMissing(err error) bool {
+	_, fault := p.setting(localPortRange)
+	return errors.Is(err, fs.ErrNotExist) && fault == nil
 }
 
 func (p procfs) conntrack() (quota, error) {
@@ -146,22 +157,32 @@ func (p procfs) sockstat(file string, wanted ...string) ([]int, error) {
 // halfOpenMax returns how many half-open connections there may be without
 // syncookies, 0 with them: tcp_conn_request in net/ipv4/tcp_input.c keeps a
 // quarter of net.ipv4.tcp_max_syn_backlog for peers that it knows.
-func (p procfs) halfOpenMax() int {
+func (p procfs) halfOpenMax() (int, error) {
 	cookies, err := p.numbers("net/ipv4/tcp_syncookies", 1)
-	most, fault := p.numbers("net/ipv4/tcp_max_syn_backlog", 1)
-	if err != nil || fault != nil || cookies[0] != 0 {
-		return 0
+	if err == nil && cookies[0] != 0 {
+		return 0, nil
 	}
-	return int(most[0]) - int(most[0])/4 + 1
+	most, fault := p.numbers("net/ipv4/tcp_max_syn_backlog", 1)
+	switch {
+	case err != nil && !p.isMissing(err):
+		return 0, fmt.Errorf("%s cannot be told: %w", limitBacklog.title, err)
+	case fault != nil && p.isMissing(fault):
+		return 0, nil
+	case fault != nil:
+		return 0, fmt.Errorf("%s cannot be told: %w", limitBacklog.title, fault)
+	}
+	return int(most[0]) - int(most[0])/4 + 1, nil
 }
 
-// reservedPorts is the one setting that can be long.
-const reservedPorts = "net/ipv4/ip_local_reserved_ports"
+const (
+	localPortRange = "net/ipv4/ip_local_port_range"
+	reservedPorts  = "net/ipv4/ip_local_reserved_ports" // the one setting that can be long
+)
 
 // portSpace returns the ephemeral ports of the network namespace that the
 // calling thread is in.
 func (p procfs) portSpace() (portSpace, error) {
-	limits, err := p.setting("net/ipv4/ip_local_port_range")
+	limits, err := p.setting(localPortRange)
 	if err != nil {
 		return portSpace{}, err
 	}

@@ -137,7 +137,7 @@ func TestLimitsOfARecordedHost(t *testing.T) {
 		fails string // what an error ends in
 	}{
 		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count": "220000\n", "sys/net/netfilter/nf_conntrack_max": "262144\n"}, "connection tracking: 83% of 262144", 83.9, ""},
-		{limitConntrack, nil, "connection tracking: not in use", 0, ""},
+		{limitConntrack, map[string]string{"sys/net/ipv4/ip_local_port_range": "32768\t60999\n"}, "connection tracking: not in use", 0, ""},
 		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count/": ""}, "", 0, "sys/net/netfilter/nf_conntrack_count: is a directory"},
 		{limitConntrack, map[string]string{"sys/net/netfilter/nf_conntrack_count": "many\n"}, "", 0, `net/netfilter/nf_conntrack_count is no number: "many"`},
 		{limitOrphans, map[string]string{"sys/net/ipv4/tcp_max_orphans": "65536\n", sockstat: line("inuse 7 orphan 327 tw 2 alloc 9 mem 3")}, "orphans: 0.5% of 65536", 0.5, ""},
@@ -179,11 +179,33 @@ func TestHalfOpenConnectionsAreLimitedWithoutCookies(t *testing.T) {
 		"with cookies":    {"1\n", "4096\n", 0},
 		"without":         {"0\n", "4096\n", 3073},
 		"without, of 128": {"0\n", "128\n", 97},
-		"not known":       {"", "128\n", 0},
+		"not built in":    {"", "128\n", 97},
+		"not told":        {"0\n", "", 0},
 	} {
-		root := procTree(t, map[string]string{"sys/net/ipv4/tcp_syncookies": test.cookies, "sys/net/ipv4/tcp_max_syn_backlog": test.most})
-		if got := root.halfOpenMax(); got != test.want {
-			t.Errorf("%s: got %d", name, got)
+		tree := map[string]string{"sys/net/ipv4/ip_local_port_range": "32768 60999\n"}
+		for file, content := range map[string]string{"tcp_syncookies": test.cookies, "tcp_max_syn_backlog": test.most} {
+			if content != "" {
+				tree["sys/net/ipv4/"+file] = content
+			}
+		}
+		root := procTree(t, tree)
+		if got, err := root.halfOpenMax(); got != test.want || err != nil {
+			t.Errorf("%s: got %d, %v", name, got, err)
+		}
+	}
+}
+
+// Where /proc/sys is not there at all (systemd's ProcSubset=pid), nothing says what
+// the host lacks.
+func TestSettingsThatCannotBeSeenAreNoMissingOnes(t *testing.T) {
+	root := procTree(t, map[string]string{"thread-self/net/sockstat": "TCP: inuse 1 orphan 0 tw 0 alloc 1 mem 1\n"})
+	if most, err := root.halfOpenMax(); err == nil {
+		t.Errorf("half-open connections: got %d", most)
+	}
+	for _, kind := range []limitRow{limitConntrack, limitMemory, limitOrphans, limitTimeWait, limitFiles} {
+		one := &host{procfs: root}
+		if err := one.addQuotas(map[limitRow]quota{}, func(l limitRow) bool { return l == kind }, namespace{}); err == nil {
+			t.Errorf("%s: no error", kind.title)
 		}
 	}
 }
