@@ -47,8 +47,13 @@ func (p procfs) newUnits() *units {
 	content, _ := p.read("self/mountinfo", 1<<20)
 	for line := range strings.Lines(string(content)) {
 		before, after, _ := strings.Cut(line, " - ")
-		if words := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(words) > 4 && u.root == "" {
+		words := strings.Fields(before)
+		switch {
+		case len(words) <= 4:
+		case strings.HasPrefix(after, "cgroup2 ") && u.root == "":
 			u.open(words[4])
+		case u.root != "" && strings.HasPrefix(u.root+"/", strings.TrimSuffix(words[4], "/")+"/"): // mounted over it
+			u.root = ""
 		}
 	}
 	return u
@@ -93,13 +98,15 @@ func (u *units) name(id uint64) string {
 func (u *units) list(folder string) {
 	descriptor, err := unix.Open(filepath.Join(u.root, folder), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return // it is gone
+		u.isWhole = u.isWhole && errors.Is(err, unix.ENOENT) // it is gone
+		return
 	}
 	defer unix.Close(descriptor)
 	buffer := make([]byte, 16<<10)
 	for {
 		n, err := unix.ReadDirent(descriptor, buffer)
 		if err != nil || n <= 0 {
+			u.isWhole = u.isWhole && (err == nil || errors.Is(err, unix.ENOENT))
 			return
 		}
 		for rest := buffer[:n]; len(rest) > 0; {

@@ -104,6 +104,20 @@ func TestControlGroupThatIsGoneIsNoUnit(t *testing.T) {
 	}
 }
 
+// What cannot be listed may have the control group.
+func TestAControlGroupInAFolderThatCannotBeListedIsNotSeen(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[string]string{"file": hidden, "gone": nothing} {
+		u := &units{names: map[uint64]string{noID: nothing}, root: root, isWhole: true, next: []string{folder}}
+		if got := u.name(1<<63 + 1); got != want {
+			t.Errorf("%s: got %s, want %s", folder, got, want)
+		}
+	}
+}
+
 func TestControlGroupsAreFoundWhereTheyAreMounted(t *testing.T) {
 	root := t.TempDir()
 	const other = "24 23 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -111,6 +125,9 @@ func TestControlGroupsAreFoundWhereTheyAreMounted(t *testing.T) {
 		"alone":                       {"30 23 0:26 / " + root + " rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n", root},
 		"next to those of version 1":  {other + "31 24 0:27 / " + root + " rw shared:9 master:2 - cgroup2 cgroup2 rw\n", root},
 		"the first one that is there": {"31 24 0:27 / /no/such/folder rw - cgroup2 none rw\n31 24 0:27 / " + root + " rw - cgroup2 none rw\n", root},
+		"something mounted over it":   {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + root + " rw - tmpfs none rw\n", ""},
+		"something mounted above it":  {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + filepath.Dir(root) + " rw - tmpfs none rw\n", ""},
+		"something mounted beside it": {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + root + "2 rw - tmpfs none rw\n", root},
 		"version 1 only":              {other, ""},
 		"nothing":                     {"", ""},
 	} {
