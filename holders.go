@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// sharedBy returns the processes as the owner of a socket. Process 1, which keeps
-// sockets for services, and processes without a name count only where there is no
-// other holder.
+// keepers hold sockets for services, as process 1 of the host.
+var keepers = []string{"systemd", "init", "launchd"}
+
+// sharedBy returns the processes as the owner of a socket. A keeper, and processes
+// without a name, count only where there is no other holder.
 func sharedBy(processes []holder) (all owner) {
 	var names []string
 	for _, h := range processes {
-		if h.pid != 1 && h.name != hidden {
+		if isKeeper := h.pid == 1 && slices.Contains(keepers, h.name); !isKeeper && h.name != hidden {
 			all.holders = append(all.holders, h)
 			names = append(names, h.name)
 		}

@@ -32,6 +32,18 @@ func TestSocketBelongsToAllWhoHoldIt(t *testing.T) {
 
 // Between fork and exec a child holds what its parent holds. It does not count
 // where it has let go by the time that it is named.
+// The first process of a container holds what it serves with.
+func TestOnlyAServiceManagerIsNoHolderBesideOthers(t *testing.T) {
+	for name, want := range map[string]string{"systemd": "helper", "java": "helper+java", hidden: "helper"} {
+		if got := sharedBy([]holder{{pid: 1, name: name}, {pid: 2, name: "helper"}}).process; got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	if got := sharedBy([]holder{{pid: 1, name: "systemd"}}).process; got != "systemd" {
+		t.Errorf("alone: got %s", got)
+	}
+}
+
 func TestChildThatHasLetGoIsNoHolder(t *testing.T) {
 	for _, test := range []struct{ name, child, removed, want string }{
 		{"the child has started a program", "true", "30/fd/3", "web 20"},
