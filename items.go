@@ -100,7 +100,9 @@ func nameMatcher(text string) (func(name string) bool, error) {
 		return nil, errors.New("give a name")
 	}
 	if !isTold(text) || !strings.ContainsAny(text, "*?") {
-		return func(name string) bool { return name == text || isTold(name) && cleanName(name) == text }, nil
+		return func(name string) bool {
+			return name == text || isTold(name) && (cleanName(name) == text || strings.ReplaceAll(cleanName(name), " ", "_") == text)
+		}, nil
 	}
 	pattern := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(text))
 	compiled, err := regexp.Compile(`(?s)^` + pattern + `$`)

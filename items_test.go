@@ -27,6 +27,17 @@ func TestShortNamesOfProcesses(t *testing.T) {
 	}
 }
 
+func TestNamesWithBlanksAreFoundByTheirLabels(t *testing.T) {
+	for name, typed := range map[string]string{"my app": "my_app", "+5 more": "+5_more", "a|b c": "a_b_c"} {
+		for _, text := range []string{name, typed} {
+			isName, err := nameMatcher(text)
+			if err != nil || !isName(name) || isName(name+"x") {
+				t.Errorf("%s is not found as %s (%v)", name, text, err)
+			}
+		}
+	}
+}
+
 func TestUnitsAreFoundByTheirNames(t *testing.T) {
 	if thisSystem != "linux" {
 		t.Skip("only Linux has units")

@@ -8,6 +8,18 @@ import (
 	"github.com/NETWAYS/go-check"
 )
 
+// A program may be called like a status or a type in any spelling.
+func TestProgramsCalledLikeAStatusAreReadBack(t *testing.T) {
+	for _, name := range []string{"tcp4", "udp4", "closewait", "LastAck", "synsent", "finwait1", "SynReceived", "time-wait", "total"} {
+		s := socketOf("tcp LISTEN")
+		s.process = name
+		output, code := replyTo(t, made{s}, "--by", "process", "--no-details", "-c", strings.ToLower(cleanName(name))+"=0")
+		if code != 2 || textOf(output) != cleanName(name)+": 1 [CRITICAL]" {
+			t.Errorf("%s: got %d %s", name, code, output)
+		}
+	}
+}
+
 // Every group is read back by each name that it is shown with, in any case.
 func TestGroupsAreNamedAsTheyAreShown(t *testing.T) {
 	var from made
