@@ -153,7 +153,10 @@ func TestGroupsWithTheSameLabelAreToldApart(t *testing.T) {
 			"process,user", "java web_app~b5abb9cb=0", owned("java/web_app", "java_web/app"),
 			"java web_app~b5abb9cb: 1 [WARNING], java_web app~c8401eb3: 2", "java_web_app~b5abb9cb=1 java_web_app~c8401eb3=2",
 		},
+		{"process,user", "5", owned("time/wait_buckets"), "time wait_buckets~MARK: 1", "time_wait_buckets~MARK=1"}, // the label of a limit
 	} {
+		ofLimit := strings.NewReplacer("~MARK", mark("time"+keySeparator+"wait_buckets"))
+		test.text, test.values = ofLimit.Replace(test.text), ofLimit.Replace(test.values)
 		output, _ := replyTo(t, test.from, "--by", test.by, "-w", test.thresholds, "--no-details")
 		if textOf(output) != test.text || valuesOf(output) != test.values {
 			t.Errorf("-w %s: got  %swant %s|%s", test.thresholds, output, test.text, test.values)

@@ -79,7 +79,7 @@ func (g grouping) twice(groups []group) map[string]bool {
 		label := g.label(one.key)
 		_, isThere := seen[label]
 		_, ending := cutMark(label)
-		seen[label] = isThere || ending != "" // nobody may choose a mark
+		seen[label] = isThere || ending != "" || len(g) > 1 && isReserved(label) // nobody may choose a mark, or the label of a limit
 	}
 	return seen
 }
