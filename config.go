@@ -207,7 +207,8 @@ func (p argumentParser) users(f filter) error {
 		if p.isRecording {
 			return fmt.Errorf("a recording has the ids of users, not the name %s: use an id", quote(item.text))
 		}
-		if !userExists(item.text) {
+		_, isUser := userID(item.text)
+		if _, isAccount := accountName(item.text); !isUser && !isAccount {
 			return fmt.Errorf("unknown user %s: use a name or an id that this host knows", quote(item.text))
 		}
 	}

@@ -167,14 +167,14 @@ func (q *question) checkKey(g grouping, key, text string, of []string) error {
 	if everything := (&question{}).kinds(statuses); !slices.ContainsFunc(everything, isOne) {
 		return fmt.Errorf("the group %s cannot exist: UDP sockets have the status none, TCP sockets all the others", text)
 	}
-	index := slices.IndexFunc(q.kinds(of), isOne)
-	if index < 0 {
+	kinds := slices.DeleteFunc(q.kinds(of), func(k typeStatus) bool { return !isOne(k) })
+	if len(kinds) == 0 {
 		return fmt.Errorf("no selected socket can be in the group %s", text)
 	}
-	s.proto, s.Status = q.kinds(of)[index].socketType, q.kinds(of)[index].status
+	s.proto, s.Status = kinds[0].socketType, kinds[0].status
 	for i := range q.filters {
 		if f := &q.filters[i]; g.has(f.dimension) && f.asks(&s) == no {
-			return fmt.Errorf("--%[2]s excludes the group %[1]s", text, q.filters[i].name)
+			return fmt.Errorf("--%s excludes the group %s", f.name, text)
 		}
 	}
 	return nil

@@ -75,11 +75,18 @@ type reader interface {
 
 // runCheck reads what is to be checked, and returns the state and the whole output.
 func runCheck(ctx context.Context, config *options) (check.Status, string, error) {
-	from, limits, err := open(config)
+	if config.recording != nil {
+		return checkSockets(ctx, config, config.recording, nil)
+	}
+	live, err := openHost(config)
 	if err != nil {
 		return check.Unknown, "", err
 	}
-	return checkSockets(ctx, config, from, limits)
+	limits, err := live.limits(config.levels.asksFor)
+	if err != nil {
+		return check.Unknown, "", err
+	}
+	return checkSockets(ctx, config, live, limits)
 }
 
 // checkSockets counts and judges what the reader reads.
@@ -112,19 +119,6 @@ func checkSockets(ctx context.Context, config *options, from reader, limits []li
 	lines := append(blame(ctx, from, config, r), notes(config, found, spots, duration)...)
 	state, output := report(r, lines, config)
 	return state, output, nil
-}
-
-// open returns what reads the sockets, and the limits that are judged.
-func open(config *options) (reader, []limit, error) {
-	if config.recording != nil {
-		return config.recording, nil, nil
-	}
-	live, err := openHost(config)
-	if err != nil {
-		return nil, nil, err
-	}
-	limits, err := live.limits(config.levels.asksFor)
-	return live, limits, err
 }
 
 // blame returns what is told of the culprits, or why nothing can be told. That may

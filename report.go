@@ -115,7 +115,7 @@ func (p page) render(n int) string {
 	for _, i := range slices.Concat(p.absent, p.limits) {
 		p.add(i)
 	}
-	if text, isNeeded := summary(p.limits); isNeeded {
+	if text := summary(p.limits); text != "" {
 		p.texts = append(p.texts, text)
 	}
 	if p.total.label != "" {
@@ -176,25 +176,22 @@ func (p *page) add(i figure) {
 	})
 }
 
-// summary returns the fullest of the limits that are named together, where none
-// of them is in violation.
-func summary(limits []figure) (text string, isNeeded bool) {
+// summary returns the fullest of the limits that are named together, nothing where
+// one of them is in violation.
+func summary(limits []figure) string {
 	fullest := figure{value: -1}
 	for _, one := range limits {
-		if !one.isQuiet {
-			continue
-		}
-		if one.least != 0 {
-			return "", false
-		}
-		if one.label != "" && one.value > fullest.value {
+		switch {
+		case one.isQuiet && one.least != check.OK:
+			return ""
+		case one.isQuiet && one.label != "" && one.value > fullest.value:
 			fullest = one
 		}
 	}
 	if fullest.value < 0 {
-		return "", false
+		return ""
 	}
-	return fmt.Sprintf("%s: %s (%s)", allLimits, percentText(fullest.value), fullest.name), true
+	return fmt.Sprintf("%s: %s (%s)", allLimits, percentText(fullest.value), fullest.name)
 }
 
 // stateText returns what stands behind a value that is not OK.

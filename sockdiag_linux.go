@@ -309,7 +309,11 @@ func (d *sockDiag) kernelSocket(message []byte) (from kernelSocket, err error) {
 
 // unit returns the name of the unit that made a socket.
 func (d *sockDiag) unit(message []byte) (string, error) {
-	id, err := cgroupOf(message[sizeofInetDiagMsg:])
+	content, err := findAttribute(message[sizeofInetDiagMsg:], inetDiagCgroupID)
+	id := uint64(noID)
+	if len(content) >= 8 {
+		id = binary.NativeEndian.Uint64(content)
+	}
 	isFull := message[2] != timerTimeWait && tcpStates[message[1]] != "SYN_RECV"
 	name, hasUnits := d.host.unit(id)
 	if isMissing := id == noID && isFull || !hasUnits; isMissing && err == nil && d.fields&fieldUnit != 0 {

@@ -21,15 +21,6 @@ const noID = 0
 
 var errNoUnits = errors.New("the kernel does not tell which unit made a socket: that takes Linux 5.9 with cgroup v2")
 
-// cgroupOf returns the id of the control group in the attributes of a socket.
-func cgroupOf(attributes []byte) (id uint64, err error) {
-	content, err := findAttribute(attributes, inetDiagCgroupID)
-	if err != nil || len(content) < 8 {
-		return noID, err
-	}
-	return binary.NativeEndian.Uint64(content), nil
-}
-
 // units finds the names of control groups. Their ids are the inodes of their
 // folders, which everybody may list.
 type units struct {

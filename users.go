@@ -27,10 +27,5 @@ func userID(name string) (id uint32, isKnown bool) {
 	return uint32(number), err == nil
 }
 
-func userExists(name string) bool {
-	_, err := user.Lookup(name)
-	return err == nil
-}
-
 // accountName returns none: only Windows has accounts with several names.
 func accountName(string) (name string, isAccount bool) { return "", false }

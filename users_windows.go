@@ -11,11 +11,6 @@ func userName(uint32) (name string, isKnown bool) { return "", false }
 
 func userID(string) (id uint32, isKnown bool) { return 0, false }
 
-func userExists(name string) bool {
-	_, exists := findAccount(name)
-	return exists
-}
-
 // accountName returns the name of a user as it is told of processes, for any
 // other one that Windows knows the user by.
 func accountName(typed string) (name string, isAccount bool) {
