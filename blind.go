@@ -88,6 +88,9 @@ func (all blindSpots) check(r *results, isJudged, isAlwaysOK bool) error {
 			return fmt.Errorf("--%s finds nothing for certain: %s", spot.name, spot.text())
 		}
 	}
+	if !r.verdict().isCertain() && !isAlwaysOK {
+		return errors.New("hidden sockets could change the result")
+	}
 	return nil
 }
 
