@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -65,13 +64,12 @@ func (r *procReader) needsNetlink() error {
 // its path.
 func (r *procReader) readFile(to counter, socketType string) error {
 	file, err := r.open(socketType)
-	if err != nil || file < 0 {
+	if err != nil || file == nil {
 		return err
 	}
-	defer unix.Close(file)
-	lines := bufio.NewReaderSize(procFile{r.ctx, file}, 32<<10)
-	if err := r.readLines(to, socketType, lines); err != nil {
-		return fmt.Errorf("%s: %w", r.file(socketType), err)
+	defer file.Close()
+	if err := r.readLines(to, socketType, bufio.NewReaderSize(file, 32<<10)); err != nil {
+		return fmt.Errorf("%s: %w", r.file(socketType), cause(err))
 	}
 	return nil
 }
@@ -80,21 +78,18 @@ func (r *procReader) file(socketType string) string {
 	return filepath.Join(string(r.procfs), "thread-self/net", socketType)
 }
 
-// open returns a descriptor of a file in the network namespace, which stays that
-// of the namespace on every thread. It is negative where IPv6 is switched off:
-// then its files are not there, but that of IPv4 is.
-func (r *procReader) open(socketType string) (file int, err error) {
+// open returns a file in the network namespace, which stays that of the namespace
+// on every thread. There is none where IPv6 is switched off: then its files are not
+// there, but that of IPv4 is.
+func (r *procReader) open(socketType string) (file *os.File, err error) {
 	err = r.space.within(func() (err error) {
-		path := r.file(socketType)
-		file, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
+		if file, err = os.Open(r.file(socketType)); !errors.Is(err, unix.ENOENT) || familyOf(socketType) != unix.AF_INET6 {
+			return err
+		}
+		if _, fault := os.Stat(r.file("tcp")); fault == nil {
 			return nil
 		}
-		isOff := errors.Is(err, unix.ENOENT) && familyOf(socketType) == unix.AF_INET6
-		if _, fault := os.Stat(r.file("tcp")); isOff && fault == nil {
-			return nil
-		}
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	})
 	return file, err
 }
@@ -106,6 +101,9 @@ func (r *procReader) readLines(to counter, socketType string, lines *bufio.Reade
 	states, areListeners := statesFor(socketType, r.tallies), true
 	for number := 1; ; number++ {
 		line, err := lines.ReadSlice('\n')
+		if number%1000 == 1 && err == nil {
+			err = r.ctx.Err()
+		}
 		switch {
 		case errors.Is(err, io.EOF) && len(line) > 0:
 			return fmt.Errorf("it ends in the middle of line %d", number)
@@ -199,27 +197,4 @@ func parseProcEnd(address *[16]byte, text []byte, family uint8, order binary.Byt
 	}
 	number, err := strconv.ParseUint(string(text[2*size+1:]), 16, 16)
 	return uint32(number), err == nil
-}
-
-// procFile reads a descriptor until the context ends.
-type procFile struct {
-	ctx  context.Context
-	file int
-}
-
-// Read returns 0 bytes and io.EOF at the end.
-func (f procFile) Read(buffer []byte) (size int, err error) {
-	for size, err = -1, unix.EINTR; errors.Is(err, unix.EINTR); {
-		if err := f.ctx.Err(); err != nil {
-			return 0, err
-		}
-		size, err = unix.Read(f.file, buffer)
-	}
-	switch {
-	case err != nil:
-		return 0, os.NewSyscallError("read", err)
-	case size == 0:
-		return 0, io.EOF
-	}
-	return size, nil
 }
