@@ -126,7 +126,7 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"--by process -c " + own + "=15:", 2, own + ": 0 to 14 [CRITICAL], ?: 14"},
 			{"--process " + own + " -c total=13", 3, depends},
 			{"--process " + own + " -c total=14", 0, "tcp ESTABLISHED: 0 to 6, tcp LISTEN: 0 to 1, tcp6 ESTABLISHED: 0 to 4, tcp6 LISTEN: 0 to 1, udp NONE: 0 to 1, udp6 NONE: 0 to 1, total: 0 to 14"},
-			{"--netns all", 3, "not all network namespaces are seen from a PID namespace..."},
+			{"--netns all", 3, "from inside a container's PID namespace not all network namespaces are seen..."},
 		}},
 		{"a user namespace on the host's network", "set -- " + asNobody + `unshare --user --map-root-user "$@"`, []asked{
 			{"", 0, whole},
@@ -148,7 +148,7 @@ func TestAnswerOnABrokenHostIsRightOrUnknown(t *testing.T) {
 			{"", 0, whole},
 			{"--by process", 0, "?: 14"},
 			{"--process " + own, 3, cannot},
-			{"--netns all", 3, "not all network namespaces are seen from a PID namespace..."},
+			{"--netns all", 3, "from inside a container's PID namespace not all network namespaces are seen..."},
 		}},
 		{"other users' processes hidden", "mount -t proc -o hidepid=2 proc /proc; set -- " + asNobody + `"$@"`, []asked{
 			{"", 0, whole},
