@@ -65,14 +65,13 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (li
 	for _, v := range all {
 		tallies = append(tallies, v.holders(), v.peers(), v.idle())
 	}
-	found, err := count(dumps(tallies), tallies...)
+	unseen := unseenIn(all)
+	found, err := count(dumps(append(tallies, unseen)), append(tallies, unseen)...)
 	if err != nil {
 		return nil, "", err
 	}
-	unseen := 0
 	for i, v := range all {
 		held := holdersOf(found.counts[3*i])
-		unseen += held.unseen
 		if i == 0 {
 			most = held.blame(v.figure != nil && v.figure.isNameOnly)
 		}
@@ -84,10 +83,27 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (li
 			}
 		}
 	}
-	if tellHidden && unseen > 0 {
-		lines = append(lines, blindSpot{dimension: byProcess, sockets: unseen}.text())
+	if unknown, _ := found.counts[3*len(all)].sum(); tellHidden && unknown > 0 {
+		lines = append(lines, blindSpot{dimension: byProcess, sockets: unknown}.text())
 	}
 	return lines, most, nil
+}
+
+// unseenIn counts the sockets of any of the violations, each once, of which nothing
+// is known but perhaps the user.
+func unseenIn(all []violation) *tally {
+	t := &tally{fields: fieldProcess | fieldUnitIfKnown, bounds: all[0].tally.bounds, key: func(to []byte, _ *socket) []byte { return to }}
+	for _, v := range all {
+		t.fields |= v.tally.fields
+	}
+	t.includes = func(socketType, status string) bool {
+		return slices.ContainsFunc(all, func(v violation) bool { return v.tally.includes(socketType, status) })
+	}
+	t.asks = func(s *socket) answer {
+		isOne := func(v violation) bool { return v.tally.includes(s.proto, s.Status) && v.tally.asks(s) == yes }
+		return sure(s.process == hidden && !hasName(s.unit) && slices.ContainsFunc(all, isOne))
+	}
+	return t
 }
 
 // peers counts the connections by their other end. The port of a peer that came

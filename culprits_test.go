@@ -155,7 +155,7 @@ func TestFirstLineNamesWhoHasMost(t *testing.T) {
 func TestHiddenHoldersOfALiveSystemAreTold(t *testing.T) {
 	note := hiddenNote(3)
 	from := made(socketsOf("3 tcp CLOSE ? root", "2 tcp CLOSE java root"))
-	for arguments, want := range map[string]int{"-w 0": 1, "-w 0 --by process": 1, "-w 9": 0} { // by process it is told anyway
+	for arguments, want := range map[string]int{"-w 0": 1, "-w 0,total=0": 1, "-w 0 --by process": 1, "-w 9": 0} { // each once; by process it is told anyway
 		if output, _ := replyTo(t, from, strings.Fields(arguments)...); strings.Count(output, note) != want {
 			t.Errorf("%s: got %s", arguments, output)
 		}

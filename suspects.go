@@ -37,23 +37,17 @@ type share struct {
 	pids             map[int]bool
 }
 
-type suspects struct {
-	shares map[suspect]*share
-	unseen int // sockets of which nothing is known but perhaps the user
-}
+type suspects map[suspect]*share
 
 func holdersOf(found *counts) suspects {
-	all := suspects{shares: map[suspect]*share{}}
+	all := suspects{}
 	for _, r := range found.rows {
 		values := strings.Split(r.key, keySeparator)
 		p := suspect{values[0], values[1], values[2]}
-		if p.process == hidden && !hasName(p.unit) {
-			all.unseen += r.known
+		if all[p] == nil {
+			all[p] = &share{pids: map[int]bool{}}
 		}
-		if all.shares[p] == nil {
-			all.shares[p] = &share{pids: map[int]bool{}}
-		}
-		s := all.shares[p]
+		s := all[p]
 		s.sockets += r.known
 		if values[3] == "true" {
 			s.waiting += r.known
@@ -87,7 +81,7 @@ func (p suspect) name() string {
 // known.
 func (all suspects) blame(isNameOnly bool) string {
 	sockets := map[string]int{}
-	for p, s := range all.shares {
+	for p, s := range all {
 		sockets[p.name()] += s.sockets
 	}
 	names := mostFirst(sockets)
@@ -104,7 +98,7 @@ func (all suspects) blame(isNameOnly bool) string {
 // no process holds, such as those in TIME_WAIT.
 func (all suspects) text(tellNone bool) string {
 	sockets, unheld := map[string]int{}, 0
-	for p, s := range all.shares {
+	for p, s := range all {
 		name := p.name()
 		if name == "" && p.process == nothing {
 			unheld += s.sockets
