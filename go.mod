@@ -3,8 +3,12 @@ module check_network_connections
 
 go 1.25.0
 
-// Looking for the limits of a container takes longer than they matter here.
-godebug containermaxprocs=0
+// Two processors serve at most, and a run is short: looking for the limits of a
+// container, and for changes of them, takes longer than it could matter.
+godebug (
+	containermaxprocs=0
+	updatemaxprocs=0
+)
 
 require (
 	github.com/NETWAYS/go-check v1.0.0
