@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -39,15 +40,19 @@ func (p procfs) newUnits() *units {
 	for line := range strings.Lines(string(content)) {
 		before, after, _ := strings.Cut(line, " - ")
 		words := strings.Fields(before)
-		switch {
-		case len(words) <= 4:
-		case strings.HasPrefix(after, "cgroup2 ") && u.root == "":
+		if strings.HasPrefix(after, "cgroup2 ") && len(words) > 4 && u.root == "" && isOn(words[2], words[4]) {
 			u.open(words[4])
-		case u.root != "" && strings.HasPrefix(u.root+"/", strings.TrimSuffix(words[4], "/")+"/"): // mounted over it
-			u.root = ""
 		}
 	}
 	return u
+}
+
+// isOn tells whether the folder is on the device, as proc_pid_mountinfo(5)
+// writes it, and not on another that is mounted over it.
+func isOn(device, folder string) bool {
+	var status unix.Stat_t
+	err := unix.Stat(folder, &status)
+	return err == nil && device == fmt.Sprintf("%d:%d", unix.Major(uint64(status.Dev)), unix.Minor(uint64(status.Dev)))
 }
 
 // open begins with the root, which is no unit.
@@ -89,7 +94,7 @@ func (u *units) name(id uint64) string {
 func (u *units) list(folder string) {
 	descriptor, err := unix.Open(filepath.Join(u.root, folder), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		u.isWhole = u.isWhole && errors.Is(err, unix.ENOENT) // it is gone
+		u.isWhole = u.isWhole && isGone(err)
 		return
 	}
 	defer unix.Close(descriptor)
@@ -97,7 +102,7 @@ func (u *units) list(folder string) {
 	for {
 		n, err := unix.ReadDirent(descriptor, buffer)
 		if err != nil || n <= 0 {
-			u.isWhole = u.isWhole && (err == nil || errors.Is(err, unix.ENOENT))
+			u.isWhole = u.isWhole && (err == nil || isGone(err))
 			return
 		}
 		for rest := buffer[:n]; len(rest) > 0; {

@@ -120,14 +120,19 @@ func TestAControlGroupInAFolderThatCannotBeListedIsNotSeen(t *testing.T) {
 
 func TestControlGroupsAreFoundWhereTheyAreMounted(t *testing.T) {
 	root := t.TempDir()
+	var status unix.Stat_t
+	if err := unix.Stat(root, &status); err != nil {
+		t.Fatal(err)
+	}
+	device := fmt.Sprintf("%d:%d", unix.Major(uint64(status.Dev)), unix.Minor(uint64(status.Dev)))
 	const other = "24 23 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+	const top = "61 1 8:1 / / rw - ext4 /dev/sda1 rw\n" // mounted later, where systemd ran in the initramfs
 	for name, test := range map[string]struct{ mounts, root string }{
-		"alone":                       {"30 23 0:26 / " + root + " rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n", root},
-		"next to those of version 1":  {other + "31 24 0:27 / " + root + " rw shared:9 master:2 - cgroup2 cgroup2 rw\n", root},
-		"the first one that is there": {"31 24 0:27 / /no/such/folder rw - cgroup2 none rw\n31 24 0:27 / " + root + " rw - cgroup2 none rw\n", root},
-		"something mounted over it":   {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + root + " rw - tmpfs none rw\n", ""},
-		"something mounted above it":  {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + filepath.Dir(root) + " rw - tmpfs none rw\n", ""},
-		"something mounted beside it": {"31 24 0:27 / " + root + " rw - cgroup2 none rw\n32 31 0:28 / " + root + "2 rw - tmpfs none rw\n", root},
+		"alone":                       {"30 23 " + device + " / " + root + " rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n" + top, root},
+		"next to those of version 1":  {other + "31 24 " + device + " / " + root + " rw shared:9 master:2 - cgroup2 cgroup2 rw\n", root},
+		"the first one that is there": {"31 24 " + device + " / /no/such/folder rw - cgroup2 none rw\n31 24 " + device + " / " + root + " rw - cgroup2 none rw\n", root},
+		"mounted twice":               {"31 24 " + device + " / " + root + " rw - cgroup2 none rw\n32 31 " + device + " / " + root + " rw - cgroup2 none rw\n", root},
+		"something mounted over it":   {"31 24 0:0 / " + root + " rw - cgroup2 none rw\n32 31 " + device + " / " + root + " rw - tmpfs none rw\n", ""},
 		"version 1 only":              {other, ""},
 		"nothing":                     {"", ""},
 	} {
