@@ -142,7 +142,7 @@ func (l levels) judgeGroups(found *counts) []group {
 	}
 	groups = l.addNamed(groups)
 	unseen := l.by.hiddenGroups(groups)
-	certain, possible := l.present(groups)
+	var certain, possible map[string]int
 	for i := range groups {
 		g := &groups[i]
 		warning, critical := l.ranges(g)
@@ -156,6 +156,9 @@ func (l levels) judgeGroups(found *counts) []group {
 		}
 		g.verdict = judge(warning, critical, low, high)
 		if g.named == nil && (g.known == 0 || isOthers && unseen.others[g.key]) { // there may be no such group
+			if certain == nil {
+				certain, possible = l.present(groups)
+			}
 			none := l.judgeWithout(g, certain, possible)
 			g.least, g.most = min(g.least, none.least), max(g.most, none.most)
 		}
@@ -173,8 +176,9 @@ func (l levels) ranges(g *group) (warning, critical *check.Threshold) {
 // each part of a name that thresholds name; "" for all.
 func (l levels) present(groups []group) (certain, possible map[string]int) {
 	certain, possible = map[string]int{}, map[string]int{}
+	parts := append([]string{""}, l.parts...)
 	for _, g := range groups {
-		for _, part := range append([]string{""}, l.parts...) {
+		for _, part := range parts {
 			if part != "" && !l.by.isPart(part, g.key) {
 				continue
 			}
