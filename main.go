@@ -50,10 +50,9 @@ func main() {
 	// Only for its signals: its own timeout can come too late to be printed. Waiting for
 	// signals takes a thread, which is a tenth of what a quick run costs.
 	time.AfterFunc(quickRun, func() { check.HandleTimeout(math.MaxInt32) })
-	late := firstLine(check.Unknown, "Timeout reached") // on a starved host there may be no time to allocate it then
 	time.AfterFunc(config.timeout, func() {
 		exitWhenOutputBlocks()
-		exit(check.Unknown, late)
+		exit(check.Unknown, firstLine(check.Unknown, "Timeout reached"))
 	})
 
 	ctx, cancel := context.WithTimeout(context.Background(), config.timeout)
