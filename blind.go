@@ -79,16 +79,17 @@ func seeAll() string {
 // verdict depends on it, or a filter finds nothing for certain and there is
 // nothing to judge.
 func (all blindSpots) check(r *results, isJudged, isAlwaysOK bool) error {
+	isUncertain := !r.verdict().isCertain() && !isAlwaysOK
 	for _, spot := range all {
 		switch {
 		case spot.sockets == 0:
-		case !r.verdict().isCertain() && !isAlwaysOK:
+		case isUncertain:
 			return errors.New("hidden sockets could change the result: " + spot.text())
 		case spot.isFilter && !isJudged && r.sockets == 0 && r.hidden > 0:
 			return fmt.Errorf("--%s finds nothing for certain: %s", spot.name, spot.text())
 		}
 	}
-	if !r.verdict().isCertain() && !isAlwaysOK {
+	if isUncertain {
 		return errors.New("hidden sockets could change the result")
 	}
 	return nil

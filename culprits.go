@@ -65,8 +65,8 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (li
 	for _, v := range all {
 		tallies = append(tallies, v.holders(), v.peers(), v.idle())
 	}
-	unseen := unseenIn(all)
-	found, err := count(dumps(append(tallies, unseen)), append(tallies, unseen)...)
+	tallies = append(tallies, unseenIn(all))
+	found, err := count(dumps(tallies), tallies...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -90,7 +90,8 @@ func culprits(dumps func([]*tally) []dump, all []violation, tellHidden bool) (li
 }
 
 // unseenIn counts the sockets of any of the violations, each once, of which nothing
-// is known but perhaps the user.
+// is known but perhaps the user. The bounds of one will do: each violation is counted
+// beside it, with bounds of its own.
 func unseenIn(all []violation) *tally {
 	t := &tally{fields: fieldProcess | fieldUnitIfKnown, bounds: all[0].tally.bounds, key: func(to []byte, _ *socket) []byte { return to }}
 	for _, v := range all {
@@ -100,7 +101,7 @@ func unseenIn(all []violation) *tally {
 		return slices.ContainsFunc(all, func(v violation) bool { return v.tally.includes(socketType, status) })
 	}
 	t.asks = func(s *socket) answer {
-		isOne := func(v violation) bool { return v.tally.includes(s.proto, s.Status) && v.tally.asks(s) == yes }
+		isOne := func(v violation) bool { return v.tally.asks(s) == yes }
 		return sure(s.process == hidden && !hasName(s.unit) && slices.ContainsFunc(all, isOne))
 	}
 	return t

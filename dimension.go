@@ -188,11 +188,12 @@ func (g grouping) value(key string, d *dimension) string {
 	return value
 }
 
+// otherTypes are other spellings of types.
+var otherTypes = map[string]string{"tcp4": "tcp", "udp4": "udp"}
+
 func knownType(spelling string) (name string, known bool) {
 	name = strings.ToLower(spelling)
-	if name == "tcp4" || name == "udp4" {
-		name = name[:len("tcp")]
-	}
+	name = cmp.Or(otherTypes[name], name)
 	return name, slices.Contains(socketTypes, name)
 }
 

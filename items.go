@@ -101,7 +101,11 @@ func nameMatcher(text string) (func(name string) bool, error) {
 	}
 	if !isTold(text) || !strings.ContainsAny(text, "*?") {
 		return func(name string) bool {
-			return name == text || isTold(name) && (cleanName(name) == text || strings.ReplaceAll(cleanName(name), " ", "_") == text)
+			if name == text || !isTold(name) {
+				return name == text
+			}
+			shown := cleanName(name)
+			return shown == text || strings.ReplaceAll(shown, " ", "_") == text
 		}, nil
 	}
 	pattern := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(text))

@@ -86,8 +86,11 @@ func (h *host) addQuotas(quotas map[limitRow]quota, isAsked func(limitRow) bool,
 // isMissing tells whether the host lacks a setting, and not just our view of it all
 // settings, as with systemd's ProcSubset=pid.
 func (p procfs) isMissing(err error) bool {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
 	_, fault := p.setting(localPortRange)
-	return errors.Is(err, fs.ErrNotExist) && fault == nil
+	return fault == nil
 }
 
 func (p procfs) conntrack() (quota, error) {
@@ -162,16 +165,17 @@ func (p procfs) halfOpenMax() (int, error) {
 	if err == nil && cookies[0] != 0 {
 		return 0, nil
 	}
-	most, fault := p.numbers("net/ipv4/tcp_max_syn_backlog", 1)
-	switch {
-	case err != nil && !p.isMissing(err):
-		return 0, fmt.Errorf("%s cannot be told: %w", limitBacklog.title, err)
-	case fault != nil && p.isMissing(fault):
-		return 0, nil
-	case fault != nil:
-		return 0, fmt.Errorf("%s cannot be told: %w", limitBacklog.title, fault)
+	var most []float64
+	if err == nil || p.isMissing(err) { // there are none without CONFIG_SYN_COOKIES
+		most, err = p.numbers("net/ipv4/tcp_max_syn_backlog", 1)
 	}
-	return int(most[0]) - int(most[0])/4 + 1, nil
+	switch {
+	case err == nil:
+		return int(most[0]) - int(most[0])/4 + 1, nil
+	case p.isMissing(err):
+		return 0, nil
+	}
+	return 0, fmt.Errorf("%s cannot be told: %w", limitBacklog.title, err)
 }
 
 const (

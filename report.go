@@ -266,7 +266,10 @@ func notes(config *options, found reading, spots blindSpots, duration string) []
 	for _, name := range slices.Sorted(maps.Keys(config.levels.warning)) {
 		w, c := config.levels.warning.first(name), config.levels.critical.first(name)
 		if c != nil && !w.Inside && !c.Inside && c.Upper <= w.Upper && c.Lower >= w.Lower {
-			lines = append(lines, "WARNING is never reached"+strings.TrimSuffix(" for "+name, " for ")+": the range of CRITICAL lies within that of WARNING")
+			if name != "" {
+				name = " for " + name
+			}
+			lines = append(lines, "WARNING is never reached"+name+": the range of CRITICAL lies within that of WARNING")
 		}
 	}
 	note := fmt.Sprintf("%s counted, read from %s in %s", socketsText(known), cmp.Or(strings.Join(found.sources, " and "), "nowhere"), duration)

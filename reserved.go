@@ -69,7 +69,7 @@ var reservedNames = sync.OnceValue(func() map[string]bool {
 	for _, kind := range limitRows {
 		reserved[kind.name], reserved[kind.label] = true, true
 	}
-	for _, name := range slices.Concat(socketTypes, []string{"tcp4", "udp4"}, slices.Collect(maps.Keys(allSpellings()))) {
+	for _, name := range slices.Concat(socketTypes, slices.Collect(maps.Keys(otherTypes)), slices.Collect(maps.Keys(allSpellings()))) {
 		reserved[folded(name)], reserved[strings.ReplaceAll(folded(name), "_", "-")] = true, true
 	}
 	return reserved
